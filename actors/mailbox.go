@@ -6,8 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// ErrNoAnswer is returned by [Ask] when the question could not be put or the
-// actor dropped it unanswered.
+// ErrNoAnswer is returned by [Ref.Send] and [Ask] when the Ref leads nowhere.
 var ErrNoAnswer = errors.New("no answer")
 
 // Mailbox is a bounded queue of messages for one actor. It outlives restarts of
@@ -30,10 +29,17 @@ func (b *Mailbox[M]) C() <-chan M { return b.ch }
 // Ref returns the sending end, to be given to other actors.
 func (b *Mailbox[M]) Ref() Ref[M] { return Ref[M]{box: b} }
 
-// Name, Depth, Capacity and Dropped let a mailbox be observed.
-func (b *Mailbox[M]) Name() string    { return b.name }
-func (b *Mailbox[M]) Depth() int      { return len(b.ch) }
-func (b *Mailbox[M]) Capacity() int   { return cap(b.ch) }
+// Name is the name given to NewMailbox.
+func (b *Mailbox[M]) Name() string { return b.name }
+
+// Depth is the number of messages that wait. It and the following make every
+// mailbox a [Gauge].
+func (b *Mailbox[M]) Depth() int { return len(b.ch) }
+
+// Capacity is the number of messages that there is room for.
+func (b *Mailbox[M]) Capacity() int { return cap(b.ch) }
+
+// Dropped is the number of messages that were offered and did not fit.
 func (b *Mailbox[M]) Dropped() uint64 { return b.dropped.Load() }
 
 // Ref is the sending end of a [Mailbox]. Refs are small values, copied freely.
@@ -93,7 +99,9 @@ func (r Reply[R]) Answer(v R) {
 }
 
 // Ask sends the question that makeQuestion builds around a return slip, and
-// waits for the answer until ctx ends.
+// waits for the answer until ctx ends; the actor that drops a question, or fails
+// with it in hand, lets the asker wait that long. As with Send, only from root
+// to leaf.
 func Ask[M, R any](ctx context.Context, to Ref[M], makeQuestion func(Reply[R]) M) (R, error) {
 	reply, answer := NewReply[R]()
 	var zero R
