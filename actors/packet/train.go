@@ -91,6 +91,13 @@ func (t *Train) Drop() {
 	}
 }
 
+// Prefix is the number of bytes in front of each datagram.
+func (t *Train) Prefix() int { return t.prefix }
+
+// Enclose makes the last n bytes of each prefix part of the datagrams, after an
+// outer layer (a relay envelope) has been written there. n is at most Prefix.
+func (t *Train) Enclose(n int) { t.prefix -= n }
+
 // Len is the number of datagrams in t.
 func (t *Train) Len() int { return t.n }
 

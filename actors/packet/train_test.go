@@ -70,3 +70,18 @@ func TestTrainNeverExceedsItsBounds(t *testing.T) {
 		t.Fatalf("%d slots, want %d", tr.Len(), MaxSlots)
 	}
 }
+
+func TestTrainEnclosesAnOuterLayer(t *testing.T) {
+	tr := NewTrain()
+	tr.Reset(5 + 46)
+	for range 2 {
+		tr.Next(100)
+	}
+	if tr.Prefix() != 51 {
+		t.Fatalf("prefix %d, want 51", tr.Prefix())
+	}
+	tr.Enclose(46)
+	if tr.Prefix() != 5 || len(tr.Datagram(1)) != 146 || len(tr.Slot(1)) != 151 {
+		t.Fatalf("prefix %d, datagram %d, slot %d", tr.Prefix(), len(tr.Datagram(1)), len(tr.Slot(1)))
+	}
+}

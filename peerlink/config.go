@@ -1,0 +1,101 @@
+package peerlink
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// Defaults of the fields of [Config] that may be left at zero.
+const (
+	DefaultKeepalive  = 5 * time.Second
+	DefaultTimeout    = 3 * time.Second
+	DefaultSendQueue  = 5000
+	DefaultQueueBytes = 4 << 20
+	DefaultMaxPeers   = 4096
+	DefaultMaxHops    = 3
+)
+
+// Config is what a [Directory] needs. The values are not changed later.
+type Config struct {
+	ID      message.NodeID
+	Static  [32]byte // X25519 private key that belongs to ID, see noise.StaticKey
+	MeshKey [32]byte
+	// Hello returns what this node says of itself in handshakes. It is called by
+	// any actor of this package and must not block; ID is filled in from above.
+	Hello  func() message.Hello
+	Dialer packet.Dialer
+	Seeds  []string // HOST:PORT each
+	// Keepalive is how long a link may be silent before it is probed. Timeout is
+	// how long nothing may arrive under traffic until the path counts as dead.
+	Keepalive time.Duration
+	Timeout   time.Duration
+	// SendQueue (packets) and QueueBytes bound what is staged per peer while
+	// there is no key or no path. The oldest is dropped.
+	SendQueue  int
+	QueueBytes int
+	// Relay: forward for others. ClientIsolation: do not, whatever Relay says.
+	Relay           bool
+	ClientIsolation bool
+	MaxHops         uint8 // relays that one datagram may pass
+	MaxPeers        int   // links kept at the same time
+
+	Log    hclog.Logger
+	Keys   actors.Ref[message.ToKeys]
+	Routes actors.Ref[message.ToRoutes]
+	Gossip actors.Ref[message.ToGossip]
+}
+
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.ID.IsZero():
+		return c, errors.New("peerlink: config lacks ID")
+	case c.Hello == nil:
+		return c, errors.New("peerlink: config lacks Hello")
+	case c.Dialer == nil:
+		return c, errors.New("peerlink: config lacks Dialer")
+	case c.Keepalive < 0 || c.Timeout < 0 || c.SendQueue < 0 || c.QueueBytes < 0 || c.MaxPeers < 0:
+		return c, errors.New("peerlink: config has a negative bound")
+	}
+	for _, seed := range c.Seeds {
+		if err := CheckSeed(seed); err != nil {
+			return c, err
+		}
+	}
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	setDefault(&c.Keepalive, DefaultKeepalive)
+	setDefault(&c.Timeout, DefaultTimeout)
+	setDefault(&c.SendQueue, DefaultSendQueue)
+	setDefault(&c.QueueBytes, DefaultQueueBytes)
+	setDefault(&c.MaxPeers, DefaultMaxPeers)
+	setDefault(&c.MaxHops, DefaultMaxHops)
+	return c, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// CheckSeed says what is wrong with a seed's HOST:PORT, if anything.
+func CheckSeed(seed string) error {
+	host, port, err := net.SplitHostPort(seed)
+	if err != nil {
+		return fmt.Errorf("seed %q: want HOST:PORT: %w", seed, err)
+	}
+	if host == "" || port == "" {
+		return fmt.Errorf("seed %q: want HOST:PORT, both given", seed)
+	}
+	return nil
+}

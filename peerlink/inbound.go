@@ -1,0 +1,96 @@
+package peerlink
+
+import (
+	"crypto/cipher"
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/replay"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// ErrReplay is returned for a datagram that was here before or is too old to tell.
+var ErrReplay = errors.New("datagram was seen before or is too old")
+
+// Inbound is the receiving half of a session. Open, Touch and OpenRelay belong
+// to the one pump that receives this peer's datagrams, because the replay window
+// is theirs; all else may be called by any goroutine.
+type Inbound struct {
+	peer  *Peer
+	index uint32
+	aead  cipher.AEAD
+	clock func() int64
+
+	// Owned by the receiving pump.
+	window  replay.Window
+	packets uint64
+	seen    packet.Path
+
+	// Published by Touch, read by the link.
+	received atomic.Uint64 // datagrams accepted
+	highest  atomic.Uint64 // counter, plus one
+	last     atomic.Int64  // Directory.now of the last accepted datagram; 0: none yet
+}
+
+// Peer is from whom the session's datagrams come.
+func (in *Inbound) Peer() *Peer { return in.peer }
+
+// Open authenticates an unmasked datagram with header h, then checks and marks
+// the replay window. The plaintext is written behind dst, as wire.Open says, and
+// the longer slice returned. Errors are wire.ErrShort, wire.ErrOpen and ErrReplay.
+func (in *Inbound) Open(dst, datagram []byte, h wire.Header) ([]byte, error) {
+	plain, err := wire.Open(dst, in.aead, h, datagram)
+	if err != nil {
+		return nil, err
+	}
+	if !in.window.Accept(h.Counter) {
+		return nil, ErrReplay
+	}
+	in.packets++
+	return plain, nil
+}
+
+// OpenRelay opens the envelope of a relayed datagram instead: who sent it, whom
+// it is for and how many relays it may still pass. inner is a view into datagram.
+func (in *Inbound) OpenRelay(datagram []byte, h wire.Header) (e wire.Envelope, inner []byte, err error) {
+	e, inner, err = wire.OpenEnvelope(in.aead, h, datagram)
+	if err != nil {
+		return wire.Envelope{}, nil, err
+	}
+	if !in.window.Accept(h.Counter) {
+		return wire.Envelope{}, nil, ErrReplay
+	}
+	in.packets++
+	return e, inner, nil
+}
+
+// Touch accounts for what Open accepted since the last Touch: call it once per
+// batch and session, with the path that brought the batch and the bytes of its
+// datagrams. A path other than before is reported to the link, which moves.
+func (in *Inbound) Touch(path packet.Path, bytes int) {
+	if in.packets == 0 {
+		return
+	}
+	in.received.Store(in.received.Load() + in.packets)
+	in.highest.Store(in.window.Highest() + 1)
+	in.peer.rxPackets.Add(in.packets)
+	in.peer.rxBytes.Add(uint64(bytes))
+	in.packets = 0
+	first := in.last.Swap(max(in.clock(), 1)) == 0
+	if first || path != in.seen {
+		// Refused for lack of room: the next batch says it again.
+		if in.peer.box.Ref().Offer(touched{in: in, path: path}) {
+			in.seen = path
+		} else if first {
+			in.last.Store(0)
+		}
+	}
+}
+
+// Control takes the opened plaintext of a Control datagram: it is copied and
+// offered to the link. False: the link has no room.
+func (in *Inbound) Control(plain []byte, path packet.Path) bool {
+	return in.peer.box.Ref().Offer(controlled{in: in, frames: slices.Clone(plain), path: path, at: in.clock()})
+}

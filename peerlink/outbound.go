@@ -1,0 +1,48 @@
+package peerlink
+
+import (
+	"crypto/cipher"
+	"sync/atomic"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// Outbound is all that is needed to send to a peer now: the path and the key.
+// It is an immutable snapshot; any goroutine may use it, for one burst. Get the
+// next one with [Peer.Outbound].
+type Outbound struct {
+	peer   *Peer
+	path   packet.Path
+	sealer *sealer
+}
+
+// sealer is the sending half of a session, shared by all snapshots of it.
+type sealer struct {
+	masker  *wire.Masker
+	aead    cipher.AEAD
+	index   uint32        // the peer's name for the session
+	counter atomic.Uint64 // the next unused
+}
+
+// Peer is to whom o leads.
+func (o *Outbound) Peer() *Peer { return o.peer }
+
+// Path is the way that the datagrams take.
+func (o *Outbound) Path() packet.Path { return o.path }
+
+// MaxPacket is the largest IP packet that fits one datagram of the path, in bytes.
+func (o *Outbound) MaxPacket() int { return o.path.MaxDatagram() - wire.Overhead }
+
+// Begin reserves n counters and returns the first. Counters left unused do no harm.
+func (o *Outbound) Begin(n int) uint64 {
+	return o.sealer.counter.Add(uint64(n)) - uint64(n)
+}
+
+// Seal writes the datagram that carries plain into dst, whose length must be
+// len(plain)+wire.Overhead. plain and dst may not overlap; both stay the
+// caller's. Every counter from Begin may be used once.
+func (o *Outbound) Seal(dst []byte, counter uint64, kind wire.Kind, plain []byte) {
+	s := o.sealer
+	wire.Seal(dst, s.masker, s.aead, wire.Header{Kind: kind, Index: s.index, Counter: counter}, plain)
+}

@@ -1,0 +1,145 @@
+package peerlink
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// Peer is the handle of one remote node. It is the same for as long as the node
+// is known, through restarts of its link. Any goroutine may call its methods.
+type Peer struct {
+	id      message.NodeID
+	out     atomic.Pointer[Outbound]
+	view    atomic.Pointer[Snapshot]
+	name    atomic.Pointer[string]
+	box     *actors.Mailbox[toLink]
+	staging *actors.Mailbox[[]staged]
+	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
+
+	rxPackets, rxBytes   atomic.Uint64
+	txPackets, txBytes   atomic.Uint64
+	rxDropped, txDropped atomic.Uint64
+}
+
+// staged is one packet that waits for a key and a path. It owns its bytes.
+type staged struct {
+	kind   wire.Kind
+	packet []byte
+}
+
+func newPeer(id message.NodeID, name string) *Peer {
+	p := &Peer{
+		id:      id,
+		box:     actors.NewMailbox[toLink]("link/"+id.Brief(), 128),
+		staging: actors.NewMailbox[[]staged]("staging/"+id.Brief(), 256),
+	}
+	p.name.Store(&name)
+	p.view.Store(&Snapshot{ID: id, Name: name, State: Down})
+	return p
+}
+
+// ID is the node's identity.
+func (p *Peer) ID() message.NodeID { return p.id }
+
+// Name is what the node calls itself, or the start of its ID before it said so.
+func (p *Peer) Name() string { return *p.name.Load() }
+
+// Outbound is the way to send to the peer now; nil if there is no key or no
+// path: then [Peer.Stage].
+func (p *Peer) Outbound() *Outbound { return p.out.Load() }
+
+// Stage copies one IP packet into the link's staging queue, to be sent as soon as
+// there is a key and a path; being staged is a reason to look for them. False:
+// the link cannot take more now, the packet is dropped and counted.
+func (p *Peer) Stage(kind wire.Kind, packet []byte) bool {
+	return p.stage([]staged{{kind: kind, packet: slices.Clone(packet)}})
+}
+
+// StageBatch is Stage for several packets of one kind as one message.
+func (p *Peer) StageBatch(kind wire.Kind, packets [][]byte) bool {
+	if len(packets) == 0 {
+		return true
+	}
+	batch := make([]staged, len(packets))
+	for i, b := range packets {
+		batch[i] = staged{kind: kind, packet: slices.Clone(b)}
+	}
+	return p.stage(batch)
+}
+
+func (p *Peer) stage(batch []staged) bool {
+	if p.staging.Ref().Offer(batch) {
+		return true
+	}
+	p.txDropped.Add(uint64(len(batch)))
+	return false
+}
+
+// Sent accounts for a burst that a pump has sent: datagrams and their bytes.
+func (p *Peer) Sent(packets, bytes int) {
+	p.txPackets.Add(uint64(packets))
+	p.txBytes.Add(uint64(bytes))
+}
+
+// DroppedTx and DroppedRx account for packets that a pump had to drop.
+func (p *Peer) DroppedTx(packets int) { p.txDropped.Add(uint64(packets)) }
+
+// DroppedRx see DroppedTx.
+func (p *Peer) DroppedRx(packets int) { p.rxDropped.Add(uint64(packets)) }
+
+// Snapshot is what `node peers` shows of a link.
+func (p *Peer) Snapshot() Snapshot {
+	s := *p.view.Load()
+	s.Name = p.Name()
+	s.RxPackets, s.RxBytes = p.rxPackets.Load(), p.rxBytes.Load()
+	s.TxPackets, s.TxBytes = p.txPackets.Load(), p.txBytes.Load()
+	s.RxDropped, s.TxDropped = p.rxDropped.Load(), p.txDropped.Load()
+	return s
+}
+
+// Snapshot describes a link at one moment. It belongs to the caller.
+type Snapshot struct {
+	ID           message.NodeID
+	Name         string
+	Hello        message.Hello // what the peer said in the last handshake; zero before the first
+	State        State
+	Seed         bool
+	Path         string // rawtcp, udp, relay, or empty
+	Endpoint     string // ADDR:PORT of the path; of a relayed one that of the relay
+	Via          string // the relay's name
+	MTU          int    // largest inner packet, bytes; 0 without a path
+	RTT          time.Duration
+	MinRTT       time.Duration
+	Loss         float64   // 0 to 1, the worse of both directions
+	Handshake    time.Time // of the current session; zero without one
+	LastReceived time.Time
+	WhyNotDirect string
+	Problem      string // the last refusal or error, a sentence
+
+	RxPackets, RxBytes, TxPackets, TxBytes, RxDropped, TxDropped uint64
+}
+
+// State is that of a link.
+type State uint8
+
+// The states of a link.
+const (
+	Down State = iota
+	Connecting
+	Up
+)
+
+func (s State) String() string {
+	switch s {
+	case Connecting:
+		return "connecting"
+	case Up:
+		return "up"
+	}
+	return "down"
+}
