@@ -64,6 +64,8 @@ type Arrivals []Arrival
 // Receiver is the inbound half of a transport. It belongs to the one pump that
 // calls Receive.
 type Receiver interface {
+	// Wake makes a Receive that waits, or the next one, return without datagrams.
+	Wake()
 	// Receive waits until at least one datagram is there and returns all that
 	// is there without waiting again (bounded by the transport's buffers). The
 	// slice and all Data are valid until the next call. net.ErrClosed after Close.

@@ -33,6 +33,7 @@ type Config struct {
 	MTU       int            // bytes of the largest IP packet
 	Queues    int            // 0 means 1
 	TxQueue   int            // packets that wait for the reader; 0: 500
+	SuperSize int            // bytes of the largest super-packet that the kernel should make; 0: its own choice
 	Log       hclog.Logger   // nil: silent
 }
 

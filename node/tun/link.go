@@ -26,6 +26,12 @@ func (d *Device) configure(cfg Config) error {
 	if err := d.rtnl.LinkSetTxQLen(d.link, cfg.TxQueue); err != nil {
 		return fmt.Errorf("set queue length of %s to %d packets: %w", d.name, cfg.TxQueue, err)
 	}
+	if cfg.SuperSize > 0 {
+		// Only a matter of speed: kernels may refuse it.
+		if err := d.rtnl.LinkSetGSOMaxSize(d.link, cfg.SuperSize); err != nil {
+			d.log.Debug("cannot bound super-packets", "interface", d.name, "bytes", cfg.SuperSize, "reason", err)
+		}
+	}
 	if err := d.SetMTU(cfg.MTU); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -83,13 +84,16 @@ func newQueue(fd int, name string) (*Queue, error) {
 
 // Read waits for one packet and copies it into buf, its [Header] in front. It
 // returns the bytes of both. Give it a buffer of [MaxRead] bytes: the kernel cuts
-// off what does not fit. It returns [ErrClosed] after Close, and an error that
-// wraps [ErrGone] when the interface was removed.
+// off what does not fit. It returns [ErrClosed] after Close, an error that wraps
+// [ErrGone] when the interface was removed, and 0 after [Queue.Wake].
 func (q *Queue) Read(buf []byte) (int, error) {
 	r := &q.in
 	r.buf, r.parked = buf, false
 	err := q.raw.Read(r.wait)
 	r.buf = nil
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, q.file.SetReadDeadline(time.Time{})
+	}
 	if err != nil {
 		return 0, q.failure("read from", err)
 	}
@@ -98,6 +102,10 @@ func (q *Queue) Read(buf []byte) (int, error) {
 	}
 	return r.n, nil
 }
+
+// Wake makes a Read that waits, or the next one, return 0 bytes and no error. Any
+// goroutine may call it.
+func (q *Queue) Wake() { _ = q.file.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed, which wakes too
 
 // Poll reads like [Queue.Read] but never waits: ok is false when there is no
 // packet now.

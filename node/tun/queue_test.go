@@ -184,3 +184,21 @@ func TestQueueSaysWhenTheDeviceWasClosed(t *testing.T) {
 		t.Fatalf("second close: %v", err)
 	}
 }
+
+func TestWakeEndsAWaitingReadAndTheNextOneWaitsAgain(t *testing.T) {
+	d := newSpace(t).open(t, Config{Addresses: prefixes("10.77.0.1/24")})
+	q, buf := d.Queues()[0], make([]byte, MaxRead)
+	for range 3 {
+		q.Wake()
+		if n, err := q.Read(buf); n != 0 || err != nil {
+			t.Fatalf("woken read returned %d bytes, %v", n, err)
+		}
+	}
+	request := echo("10.77.0.2", "10.77.0.1")
+	if err := q.Write(request); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := q.Read(buf); n != len(request) || err != nil {
+		t.Fatalf("read after a wake returned %d bytes, %v", n, err)
+	}
+}
