@@ -4,7 +4,9 @@ GO ?= go
 BIN := bin/lightweight-tunnel
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo none)
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+# STRIP= keeps the symbols that profilers want.
+STRIP ?= -s -w
+LDFLAGS := $(STRIP) -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 PLATFORMS := amd64 arm64 arm mips mipsle riscv64
 
@@ -37,7 +39,7 @@ install-service: ## install, enable and start a systemd unit: CONFIG_PATH=... SE
 	@test -x $(DESTDIR)$(PREFIX)/bin/lightweight-tunnel || { echo "install-service: no $(PREFIX)/bin/lightweight-tunnel here: run make install first" >&2; exit 1; }
 	@test -r "$(CONFIG_PATH)" || { echo "install-service: cannot read CONFIG_PATH=$(CONFIG_PATH): write it first (lightweight-tunnel -g $(CONFIG_PATH))" >&2; exit 1; }
 	install -d $(DESTDIR)$(UNIT_DIR)
-	sed -e 's|@BINARY@|$(PREFIX)/bin/lightweight-tunnel|' -e 's|@CONFIG@|$(abspath $(CONFIG_PATH))|' -e 's|@NAME@|$(SERVICE_NAME)|' \
+	sed -e 's|@BINARY@|$(PREFIX)/bin/lightweight-tunnel|' -e 's|@CONFIG@|$(abspath $(CONFIG_PATH))|' -e 's|@NAME@|$(SERVICE_NAME)|g' \
 		scripts/lightweight-tunnel.service.in >$(DESTDIR)$(UNIT_DIR)/$(SERVICE_NAME).service
 	@if [ -z "$(DESTDIR)" ]; then systemctl daemon-reload && systemctl enable --now $(SERVICE_NAME).service; fi
 
