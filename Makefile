@@ -17,7 +17,7 @@ SERVICE_NAME ?= lightweight-tunnel
 CONFIG_PATH ?= /etc/lightweight-tunnel/config.json
 FUZZTIME ?= 20s
 # The linter that `make lint` fetches through the Go module proxy when there is none in PATH.
-GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCH ?=
 
 .DEFAULT_GOAL := build
