@@ -1,0 +1,49 @@
+package config
+
+// notYet is what this version takes, checks and does not act on. Whoever makes
+// a feature work deletes its line.
+var notYet = []struct {
+	field  string
+	always bool              // on by default, so worth a line even if nobody set it
+	when   func(Config) bool // nil: whenever it was set
+	what   string
+}{
+	{"fec", true, func(c Config) bool { return c.FEC.Mode != FECOff }, "forward error correction (fec, fec_data, fec_parity)"},
+	{"p2p_enabled", true, func(c Config) bool { return c.P2P }, "direct paths between sites behind NAT (p2p_enabled)"},
+	{"p2p_port", false, nil, "a chosen port for direct paths (p2p_port)"},
+	{"p2p_timeout", false, nil, "the time for one try at a direct path (p2p_timeout)"},
+	{"p2p_keepalive_interval", false, nil, "keepalives of direct paths (p2p_keepalive_interval)"},
+	{"enable_nat_detection", true, func(c Config) bool { return c.NATDetection }, "finding out the kind of NAT (enable_nat_detection)"},
+	{"stun", false, nil, "STUN servers (stun)"},
+	{"port_map", true, func(c Config) bool { return c.PortMap }, "asking the router for a port (port_map)"},
+	{"transport", false, func(c Config) bool { return c.Transport == "udp" }, "transport udp: rawtcp is used (transport)"},
+	{"mtu", false, func(c Config) bool { return c.MTU == 0 }, "discovering the MTU: 1400 is used (mtu 0)"},
+	{"config_push_interval", false, func(c Config) bool { return c.KeyRotation != 0 }, "rotation of the mesh key (config_push_interval)"},
+	{"client_isolation", false, func(c Config) bool { return c.Isolation }, "keeping clients apart (client_isolation)"},
+	{"enable_mesh_routing", false, func(c Config) bool { return !c.MeshRouting }, "switching relays off (enable_mesh_routing)"},
+	{"max_hops", false, nil, "a bound on relays in one path (max_hops)"},
+	{"route_update_interval", false, nil, "the interval of route checks (route_update_interval)"},
+	{"route_advert_interval", false, nil, "the interval of route adverts (route_advert_interval)"},
+	{"broadcast_throttle_ms", false, nil, "slowing broadcasts down (broadcast_throttle_ms)"},
+	{"enable_incremental_update", false, nil, "switching incremental updates (enable_incremental_update)"},
+	{"max_peer_info_batch_size", false, nil, "the size of update batches (max_peer_info_batch_size)"},
+	{"keepalive", false, nil, "the interval of keepalives (keepalive)"},
+	{"timeout", false, nil, "the time after which a silent link is given up (timeout)"},
+	{"enable_kernel_tune", true, func(c Config) bool { return c.KernelTune }, "kernel settings beyond forwarding (enable_kernel_tune)"},
+	{"metrics", false, nil, "metrics (metrics)"},
+	{"memory", false, func(c Config) bool { return c.Memory != 0 }, "the ceiling for buffers and queues (memory)"},
+	{"send_queue_size", false, nil, "the length of the send queue (send_queue_size)"},
+	{"recv_queue_size", false, nil, "the length of the receive queue (recv_queue_size)"},
+}
+
+// NotInEffect names what c asks for, or has by default, and does not get from
+// this version of the program. `node status` shows it.
+func NotInEffect(c Config) []string {
+	var all []string
+	for _, n := range notYet {
+		if (n.always || c.IsSet(n.field)) && (n.when == nil || n.when(c)) {
+			all = append(all, n.what)
+		}
+	}
+	return all
+}
