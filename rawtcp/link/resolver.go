@@ -8,9 +8,19 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"weak"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoRoute is returned where there is no way to the destination at present.
@@ -19,18 +29,55 @@ var ErrNoRoute = errors.New("no route")
 // Resolver finds next hops and keeps them up to date by watching the kernel's
 // routes, neighbours, links and addresses. Its sockets belong to the network
 // namespace of the thread that called [NewResolver].
-type Resolver struct{ log hclog.Logger }
+type Resolver struct {
+	log    hclog.Logger
+	handle *netlink.Handle             // questions of which netlink knows the form
+	socket map[int]*nl.SocketHandle    // the other questions
+	events *os.File                    // the kernel's notifications
+	hops   sync.Map                    // hopKey -> weak.Pointer[NextHop]
+	known  sync.Map                    // interface index -> *device
+	refuse atomic.Pointer[[]string]    // interface names
+	local  atomic.Pointer[localPrefix] // this host's own addresses
+	ticket atomic.Uint64               // orders questions, see hop.asked
+
+	// Set by a Sender that is told to work in a slower mode.
+	noGSO, noPacket atomic.Bool
+
+	again chan struct{} // a sender met an interface that went away
+}
+
+type hopKey struct{ src, dst netip.Addr }
 
 // NewResolver opens the netlink sockets. [Resolver.Run] must run for handles to
 // be kept up to date.
-func NewResolver(log hclog.Logger) (*Resolver, error) { return nil, errors.ErrUnsupported }
-
-// Run watches the kernel until ctx ends. It returns nil then.
-func (r *Resolver) Run(ctx context.Context) error { return errors.ErrUnsupported }
+func NewResolver(log hclog.Logger) (*Resolver, error) {
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	r := &Resolver{log: log, again: make(chan struct{}, 1)}
+	r.refuse.Store(new([]string))
+	var err error
+	if r.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("open route netlink socket: %w", err)
+	}
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		r.handle.Close()
+		return nil, fmt.Errorf("open route netlink socket: %w", err)
+	}
+	r.socket = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+	if r.events, err = subscribe(); err != nil {
+		r.handle.Close()
+		s.Close()
+		return nil, fmt.Errorf("subscribe to route changes: %w", err)
+	}
+	r.readLocal()
+	return r, nil
+}
 
 // Lookup returns the handle for dst. Handles are shared: the same one is
-// returned as long as anybody holds it. An error means that the kernel could
-// not be asked; if there is merely no route, the handle is not Ready.
+// returned as long as anybody holds it, and forgotten after. An error means that
+// dst is no unicast address; if there is merely no route, the handle is not Ready.
 func (r *Resolver) Lookup(dst netip.Addr) (*NextHop, error) {
 	return r.LookupFrom(netip.Addr{}, dst)
 }
@@ -38,13 +85,105 @@ func (r *Resolver) Lookup(dst netip.Addr) (*NextHop, error) {
 // LookupFrom is Lookup for packets whose source address is fixed, so that
 // source-based policy routing finds the right interface.
 func (r *Resolver) LookupFrom(src, dst netip.Addr) (*NextHop, error) {
-	return nil, errors.ErrUnsupported
+	key := hopKey{src.Unmap(), dst.Unmap()}
+	if !key.dst.IsValid() || key.dst.IsUnspecified() || key.dst.IsMulticast() {
+		return nil, fmt.Errorf("look up next hop: %v is not a unicast address", dst)
+	}
+	if key.src.IsValid() && key.src.Is4() != key.dst.Is4() {
+		return nil, fmt.Errorf("look up next hop: %v and %v are of different families", src, dst)
+	}
+	for {
+		if held, ok := r.hops.Load(key); ok {
+			if n := held.(weak.Pointer[NextHop]).Value(); n != nil {
+				return n, nil
+			}
+			r.hops.CompareAndDelete(key, held)
+		}
+		n := &NextHop{dst: key.dst, src: key.src, resolver: r}
+		n.publish(r.ask(n))
+		w := weak.Make(n)
+		if _, taken := r.hops.LoadOrStore(key, w); taken {
+			continue
+		}
+		runtime.AddCleanup(n, func(k hopKey) { r.hops.CompareAndDelete(k, w) }, key)
+		// The kernel may have changed its mind before the handle was known to Run.
+		n.publish(r.ask(n))
+		return n, nil
+	}
 }
 
 // Refuse keeps every next hop off the interface of that name, whatever the
 // routes say: our own TUN device, so that the underlay never enters the tunnel.
 // The interface need not exist yet.
-func (r *Resolver) Refuse(ifname string) {}
+func (r *Resolver) Refuse(ifname string) {
+	for {
+		old := r.refuse.Load()
+		fresh := append(append([]string(nil), *old...), ifname)
+		if r.refuse.CompareAndSwap(old, &fresh) {
+			break
+		}
+	}
+	r.resolveAll()
+}
 
-// Close releases the sockets.
-func (r *Resolver) Close() error { return nil }
+func (r *Resolver) refused(name string) bool {
+	for _, n := range *r.refuse.Load() {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// resolveAll asks for every handle that somebody holds.
+func (r *Resolver) resolveAll() {
+	for n := range r.held {
+		r.resolve(n)
+	}
+}
+
+// held yields every handle that somebody holds.
+func (r *Resolver) held(yield func(*NextHop) bool) {
+	r.hops.Range(func(_, w any) bool {
+		if n := w.(weak.Pointer[NextHop]).Value(); n != nil {
+			return yield(n)
+		}
+		return true
+	})
+}
+
+func (r *Resolver) resolve(n *NextHop) {
+	was := n.cur.Load()
+	if !n.publish(r.ask(n)) {
+		return
+	}
+	is := n.cur.Load()
+	if was.dev != nil && is.dev != nil && was.dev.index == is.dev.index && was.source == is.source && was.ready == is.ready {
+		return // the neighbour or the MTU: nothing an operator asks about
+	}
+	name := "none"
+	if is.dev != nil {
+		name = is.dev.name
+	}
+	r.log.Info("underlay route changed", "remote", n.dst, "interface", name, "source", is.source, "up", is.ready)
+}
+
+// poke asks Run to look at all routes again. It never waits.
+func (r *Resolver) poke() {
+	select {
+	case r.again <- struct{}{}:
+	default:
+	}
+}
+
+// Close releases the sockets. Handles keep what they know.
+func (r *Resolver) Close() error {
+	r.handle.Close()
+	for _, s := range r.socket {
+		s.Close()
+	}
+	return r.events.Close()
+}
+
+// Run watches the kernel until ctx ends. It returns nil then.
+func (r *Resolver) Run(ctx context.Context) error { return r.watch(ctx) }
