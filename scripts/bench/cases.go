@@ -78,7 +78,7 @@ func iperf(ctx context.Context, c *contender, seconds int, args ...string) (iper
 	if err != nil {
 		return result, err
 	}
-	defer server.Kill()
+	defer func() { _ = server.Kill() }() // it ends by itself when all went well
 	if err := c.pair.Right.Listener(ctx, iperfPort); err != nil {
 		return result, err
 	}

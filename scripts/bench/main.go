@@ -126,12 +126,12 @@ func (p plan) run(ctx context.Context) (missed int, err error) {
 }
 
 // measure runs all cases in one setting.
-func (p plan) measure(ctx context.Context, setting lab.Offload) (results, error) {
+func (p plan) measure(ctx context.Context, setting lab.Offload) (_ results, err error) {
 	l, err := lab.New()
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer func() { err = errors.Join(err, l.Close()) }()
 	var field []*contender
 	for _, name := range p.contenders {
 		c, err := p.start(ctx, l, name, setting)
