@@ -1,0 +1,149 @@
+package simnet
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// prefix is the length of rawtcp's record header.
+const prefix = 5
+
+// flow is one end of a TCP-like connection: a packet.Path. Nothing is repeated
+// but the opening, nothing is put in order: what the line does to a datagram is
+// what the receiver sees.
+type flow struct {
+	t             *Transport
+	local, remote netip.AddrPort
+	accepted      bool
+	mtu           int // the smaller of both ends'; fixed when open
+
+	alive atomic.Bool
+
+	// Guarded by the net's mutex.
+	state   flowState
+	crossed bool // a SYN of the other side came while dialing
+	done    func(packet.Path, error)
+}
+
+type flowState uint8
+
+const (
+	dialing flowState = iota
+	open
+	dead
+)
+
+func (f *flow) Send(t *packet.Train) error {
+	n := f.t.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case f.state != open:
+		return net.ErrClosed
+	case f.t.host.busy:
+		n.drop("interface is full")
+		return packet.ErrFull
+	}
+	for i := range t.Len() {
+		slot := t.Slot(i)
+		copy(slot, "\x17\x03\x03")
+		binary.BigEndian.PutUint16(slot[3:], uint16(len(slot)-prefix))
+		n.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: wireData, payload: append([]byte(nil), slot[prefix:]...)})
+	}
+	return nil
+}
+
+func (f *flow) Prefix() int { return prefix }
+
+func (f *flow) MaxDatagram() int { return f.mtu - overhead(f.remote.Addr()) - prefix }
+
+func (f *flow) Kind() packet.Kind      { return packet.RawTCP }
+func (f *flow) Local() netip.AddrPort  { return f.local }
+func (f *flow) Remote() netip.AddrPort { return f.remote }
+func (f *flow) Alive() bool            { return f.alive.Load() }
+
+func (f *flow) Close() {
+	f.t.host.net.mu.Lock()
+	defer f.t.host.net.mu.Unlock()
+	f.end(true, net.ErrClosed)
+}
+
+// end takes the flow off its host; tell says whether the other side gets a FIN,
+// err is for whoever waits for the dial.
+func (f *flow) end(tell bool, err error) {
+	if f.state == dead {
+		return
+	}
+	if tell && f.state == open {
+		f.emit(wireFIN)
+	}
+	f.state = dead
+	f.alive.Store(false)
+	delete(f.t.host.flows, flowKey{f.local, f.remote})
+	f.finish(err)
+}
+
+func (f *flow) opened() {
+	f.state = open
+	f.alive.Store(true)
+	f.finish(nil)
+}
+
+// emit sends a segment without data.
+func (f *flow) emit(kind wireKind) {
+	f.t.host.net.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: kind, mtu: f.t.host.mtu})
+}
+
+// knock sends a SYN now and again after wait, and so on, doubling.
+func (f *flow) knock(wait time.Duration) {
+	n := f.t.host.net
+	f.emit(wireSYN)
+	n.clock.at(time.Now().Add(wait), func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		switch {
+		case f.state != dialing:
+		case wait == synLast:
+			f.end(false, syscall.ETIMEDOUT)
+		default:
+			f.knock(2 * wait)
+		}
+	})
+}
+
+// receive is the state machine of the flow.
+func (f *flow) receive(p wirePacket) {
+	switch p.kind {
+	case wireSYN:
+		f.crossed = f.crossed || f.state == dialing
+		if f.state == dialing || f.accepted {
+			f.mtu = min(f.mtu, p.mtu)
+			f.emit(wireSYNACK)
+		}
+	case wireSYNACK:
+		if f.state == dialing {
+			f.mtu = min(f.mtu, p.mtu)
+			f.opened()
+		}
+		f.emit(wireACK)
+	case wireACK, wireData:
+		if f.state == dialing && f.crossed {
+			f.opened()
+		}
+		switch {
+		case p.kind == wireACK:
+		case f.state == open:
+			f.t.push(f, p.payload)
+		default:
+			f.t.host.net.drop("flow is not open")
+		}
+	case wireFIN, wireRST:
+		f.end(false, syscall.ECONNREFUSED)
+	}
+}
