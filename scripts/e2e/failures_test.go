@@ -1,19 +1,13 @@
 package e2e
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/http"
-	"net/url"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/node/control"
 	"github.com/openbmx/lightweight-tunnel/scripts/lab"
 )
 
@@ -40,7 +34,7 @@ func TestEveryActorsPanicIsHealed(t *testing.T) {
 	}
 	for _, name := range names {
 		before := m.restarts(site, name)
-		must(t, panicIn(m.ctx, site, name))
+		must(t, control.NewClient(control.SocketPath(site.StateDir, "")).Fail(m.ctx, name))
 		began := time.Now()
 		ctx := m.within(2 * time.Second)
 		if err := lab.Until(ctx, name+" is restarted", func() error {
@@ -78,39 +72,6 @@ func (m *mesh) restarts(node *lab.Node, name string) int {
 		}
 	}
 	return -1
-}
-
-// panicIn makes an actor of a running node panic, through the hidden hook of
-// its control socket.
-func panicIn(ctx context.Context, node *lab.Node, actor string) error {
-	socket := ""
-	err := filepath.WalkDir(node.StateDir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type()&fs.ModeSocket != 0 {
-			socket = path
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node/fail?actor="+url.QueryEscape(actor), nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return fmt.Errorf("panic in %s: %w", actor, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode/100 != 2 {
-		var body bytes.Buffer
-		_, _ = body.ReadFrom(response.Body) // only for the message
-		return fmt.Errorf("panic in %s: %s: %s", actor, response.Status, &body)
-	}
-	return nil
 }
 
 // Junk of every kind at the port, from spoofed sources and in the site's own
