@@ -1,0 +1,401 @@
+package rawtcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
+)
+
+// control is the state of the Transport's actor: everything that is not needed
+// for every packet. It outlives a restart of the actor; whoever holds the
+// Transport's owner token may use it.
+type control struct {
+	t       *Transport
+	flows   map[tuple]*Flow
+	held    []held // listening ports
+	backlog *backlog
+	strays  limiter
+	synMSS  uint16 // our MSS toward the last stranger that we looked up
+	dirty   bool   // flows differs from the published table
+
+	wake      time.Duration // next scan; 0: none
+	refreshed time.Duration // of the wire's local addresses
+	opts      options
+	buf       [maxHeader + 1]byte
+	ack       [maxHeader]byte
+}
+
+func (c *control) init(t *Transport) {
+	c.t = t
+	c.flows = make(map[tuple]*Flow)
+	c.backlog = newBacklog(t.cfg.MaxHalfOpen)
+	c.strays = limiter{perSecond: straysPerSecond}
+	c.synMSS = 1460
+	c.dirty = true
+	c.publish()
+}
+
+// Run is the Transport's actor: handshakes, teardown, timers. It returns nil
+// when ctx ends or the Transport is closed. Run again, it finds its flows where
+// they were.
+func (t *Transport) Run(ctx context.Context) error {
+	select {
+	case <-t.owner:
+	case <-t.closing:
+		return nil
+	case <-ctx.Done():
+		return nil
+	}
+	defer func() { t.owner <- struct{}{} }()
+
+	ctx, cancel := context.WithCancel(ctx)
+	watching := make(chan error, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			if p := recover(); p != nil {
+				watching <- fmt.Errorf("watching routes and interfaces: panic: %v", p)
+			}
+		}()
+		if err := t.wire.run(ctx); err != nil && ctx.Err() == nil {
+			watching <- fmt.Errorf("watching routes and interfaces: %w", err)
+		}
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+
+	c := &t.state
+	timer := time.NewTimer(0) // timers may be due since an earlier run
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.closing:
+			return nil
+		case err := <-watching:
+			return err
+		case m := <-t.inbox.C():
+			c.handle(&m)
+			c.handleQueued()
+		case <-t.poke.C():
+			c.scan(t.now())
+		case <-timer.C:
+			c.scan(t.now())
+		}
+		c.publish()
+		c.arm(timer)
+	}
+}
+
+func (c *control) arm(timer *time.Timer) {
+	if c.wake == 0 {
+		timer.Stop()
+		return
+	}
+	timer.Reset(max(c.wake-c.t.now(), 0))
+}
+
+func (c *control) wakeAt(at time.Duration) {
+	if at != 0 && (c.wake == 0 || at < c.wake) {
+		c.wake = at
+	}
+}
+
+// handleQueued handles what is waiting already, so that the table is copied
+// once for a burst of handshakes.
+func (c *control) handleQueued() {
+	for range mailboxSize {
+		select {
+		case m := <-c.t.inbox.C():
+			c.handle(&m)
+		default:
+			return
+		}
+	}
+}
+
+func (c *control) handle(m *message) {
+	now := c.t.now()
+	switch {
+	case m.dial != nil:
+		c.dial(now, m.dial)
+	case m.accepted != nil:
+		c.adopt(now, m.accepted)
+	case m.flow != nil:
+		if m.flow.phase.Load() != phaseGone {
+			c.step(now, m.flow, event{kind: arrive, seg: &m.seg})
+		}
+	default:
+		c.stranger(now, &m.seg)
+	}
+}
+
+// publish shows the pumps the present flows.
+func (c *control) publish() {
+	c.t.halves.Store(int32(len(c.backlog.entries)))
+	if !c.dirty {
+		return
+	}
+	c.dirty = false
+	c.t.table.Store(&table{flows: maps.Clone(c.flows), listen: c.t.cfg.Listen})
+}
+
+// step advances a flow's machine and carries out what it says.
+func (c *control) step(now time.Duration, f *Flow, ev event) {
+	m := &f.machine
+	before := m.state
+	out := m.step(now, ev)
+	c.wakeAt(m.wake())
+	opened := before == synSent && m.state == established
+	switch {
+	case opened:
+		f.phase.Store(phaseOpen)
+		c.publish()
+	case before == established && m.state != established:
+		f.phase.Store(phaseClosing)
+		c.t.log.Debug("connection ends", "path", f, "reason", out.reason)
+	}
+	for _, r := range out.replies[:out.n] {
+		c.reply(now, f, r)
+	}
+	if opened {
+		c.t.log.Debug("connection established", "path", f)
+		if !f.dial.answer(f, nil) {
+			f.Close()
+		}
+	}
+	if m.state == closed {
+		c.remove(f, out.reason)
+	}
+}
+
+// reply sends what a machine wants sent.
+func (c *control) reply(now time.Duration, f *Flow, r reply) {
+	ms := millis(now)
+	if r.bare {
+		c.bare(&f.tuple, r.flags, r.seq, r.ack)
+		return
+	}
+	h := header{flags: r.flags, seq: r.seq, id: uint16(f.ipID.Add(1) - 1)}
+	f.fill(&h, &c.opts, ms)
+	n := 0
+	switch {
+	case r.flags&flagSYN != 0:
+		p := c.t.profile
+		c.opts = options{mss: ownMSS(f.hop, f.v6), wscale: p.wscale, sack: p.sack}
+		if p.stamps {
+			c.opts.stamps, c.opts.val = true, f.stamp(ms)
+		}
+		h.ack, h.window = 0, uint16(f.initial)
+	case r.probe:
+		n = 1
+	}
+	ip, tcp := h.size()
+	h.put(c.buf[:ip+tcp], n)
+	c.buf[ip+tcp] = 0
+	c.t.sent(c.t.wire.sendPacket(f.hop, c.buf[:ip+tcp+n]))
+}
+
+// bare sends a segment outside any connection, as the kernel does: no options,
+// no window, IP id 0.
+func (c *control) bare(tu *tuple, flags uint8, seq, ack uint32) {
+	c.opts = options{wscale: -1}
+	h := header{tuple: tu, pseudo: tu.pseudoSum(), ttl: c.t.profile.hops(tu), flags: flags, seq: seq, ack: ack, opts: &c.opts}
+	c.answer(&h)
+}
+
+// answer sends the segment h to somebody for whom we keep nothing.
+func (c *control) answer(h *header) {
+	ip, tcp := h.size()
+	h.put(c.buf[:ip+tcp], 0)
+	finishChecksum(c.buf[:ip+tcp])
+	c.t.sent(c.t.wire.answer(c.buf[:ip+tcp]))
+}
+
+// sent counts what could not be sent.
+func (t *Transport) sent(err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, packet.ErrFull):
+		t.drops.add(dropQueueFull, 1)
+	case errors.Is(err, link.ErrNoRoute):
+		t.drops.add(dropNoRoute, 1)
+	default:
+		t.drops.add(dropSendError, 1)
+	}
+}
+
+// scan looks at every timer. Flows with something unacknowledged in either
+// direction are looked at every ackDelay; armed tells the pumps that this is so.
+func (c *control) scan(now time.Duration) {
+	t := c.t
+	t.armed.Store(false)
+	c.wake = 0
+	busy := false
+	ms := millis(now)
+	for _, f := range c.flows {
+		c.inspect(now, f)
+		if f.machine.state == established {
+			if wait, waiting := f.ackWait(ms); waiting {
+				if wait <= 0 {
+					t.sendAck(f, ms, &c.ack, &c.opts)
+				} else {
+					c.wakeAt(now + wait)
+				}
+				busy = true
+			}
+			busy = busy || f.inFlight() != 0
+		}
+		if f.machine.state != closed {
+			c.step(now, f, event{kind: tick})
+		}
+	}
+	c.wakeAt(c.backlog.due(now, t.profile.ackRetries, func(h *halfOpen) { c.synAck(now, h) }))
+	if busy {
+		c.wakeAt(now + ackDelay*time.Millisecond)
+		t.armed.Store(true)
+	}
+	if len(c.flows) > 0 {
+		c.wakeAt(now + time.Second)
+	}
+	const finest = 5 * time.Millisecond
+	if c.wake != 0 {
+		c.wake = max(c.wake, now+finest)
+	}
+}
+
+// inspect ends flows that nobody wants or that cannot work any more.
+func (c *control) inspect(now time.Duration, f *Flow) {
+	switch {
+	case f.machine.state > established:
+		return
+	case f.wantClose.Load(), f.dial != nil && f.machine.state == synSent && f.dial.cancelled.Load():
+		c.step(now, f, event{kind: shut})
+		return
+	case f.dial == nil && !f.adopted.Load():
+		if now >= f.born+AdoptTime {
+			c.step(now, f, event{kind: shut})
+			return
+		}
+		c.wakeAt(f.born + AdoptTime)
+	case f.dial != nil && f.hop.Ready() && f.hop.Source() != f.tuple.localAddr():
+		c.t.log.Info("local address changed", "path", f, "reason", fmt.Sprintf("now %v", f.hop.Source()))
+		c.step(now, f, event{kind: shut})
+		return
+	}
+	// Sequence comparison of timestamps works over 24 days: keep the oldest
+	// believed one within 12.
+	const span = 1 << 30
+	if limit := f.stamp(millis(now)) - span; before(f.oldest.Load(), limit) && f.stamps {
+		f.oldest.Store(limit)
+	}
+}
+
+// remove forgets a flow and gives back its port.
+func (c *control) remove(f *Flow, why error) {
+	f.phase.Store(phaseGone)
+	if c.flows[f.tuple] == f {
+		delete(c.flows, f.tuple)
+		c.dirty = true
+	}
+	if f.unwatch != nil {
+		f.unwatch()
+	}
+	if f.port != nil {
+		port := f.port
+		f.port = nil
+		c.setPorts()
+		if err := port.Close(); err != nil {
+			c.t.log.Warn("giving back a local port", "path", f, "reason", err)
+		}
+	}
+	if f.dial != nil {
+		if why == nil {
+			why = net.ErrClosed
+		}
+		f.dial.answer(nil, why)
+	}
+}
+
+// drain closes all flows and serves them until they are gone or time is up.
+func (c *control) drain(limit time.Duration) {
+	now := c.t.now()
+	for _, f := range c.flows {
+		c.step(now, f, event{kind: shut})
+	}
+	c.publish()
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	for c.talking() {
+		select {
+		case <-end.C:
+			return
+		case m := <-c.t.inbox.C():
+			if m.dial != nil {
+				m.dial.answer(nil, net.ErrClosed)
+				continue
+			}
+			c.handle(&m)
+			c.publish()
+		}
+	}
+}
+
+// talking reports whether any flow still owes or awaits a FIN.
+func (c *control) talking() bool {
+	for _, f := range c.flows {
+		if f.machine.state != timeWait {
+			return true
+		}
+	}
+	return false
+}
+
+// release gives everything back.
+func (c *control) release() error {
+	for _, f := range c.flows {
+		f.phase.Store(phaseGone)
+		if f.unwatch != nil {
+			f.unwatch()
+		}
+		if f.dial != nil {
+			f.dial.answer(nil, net.ErrClosed)
+		}
+	}
+	err := c.t.wire.close()
+	for _, f := range c.flows {
+		if f.port != nil {
+			err = errors.Join(err, f.port.Close())
+		}
+	}
+	for _, h := range c.held {
+		err = errors.Join(err, h.Close())
+	}
+	c.flows, c.held, c.dirty = map[tuple]*Flow{}, nil, true
+	c.publish()
+	return err
+}
+
+// refuseDials answers the dials that nobody will handle any more.
+func (c *control) refuseDials() {
+	for {
+		select {
+		case m := <-c.t.inbox.C():
+			if m.dial != nil {
+				m.dial.answer(nil, net.ErrClosed)
+			}
+		default:
+			return
+		}
+	}
+}

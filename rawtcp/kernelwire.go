@@ -1,0 +1,235 @@
+package rawtcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/guard"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
+)
+
+// kernelWire is the wire of a real host: packets beside the kernel's stack by
+// package link, the kernel's TCP kept away by package guard.
+type kernelWire struct {
+	resolver *link.Resolver
+	sender   *link.Sender
+	tap      *link.Tap
+	guard    *guard.Guard
+	raw4     int // raw sockets for answers to strangers; -1: none
+	raw6     int
+	exclude  []string
+
+	locals atomic.Pointer[map[netip.Addr]struct{}]
+
+	// Of the pump:
+	ignore map[int]bool // interfaces seen, and whether they are excluded
+	kept   []link.Packet
+}
+
+func newKernelWire(cfg Config) (_ *kernelWire, err error) {
+	w := &kernelWire{raw4: -1, raw6: -1, exclude: cfg.ExcludeInterfaces, ignore: make(map[int]bool)}
+	defer func() {
+		if err != nil {
+			_ = w.close()
+		}
+	}()
+	if w.resolver, err = link.NewResolver(cfg.Log.Named("link")); err != nil {
+		return nil, fmt.Errorf("watching routes: %w", err)
+	}
+	for _, name := range cfg.ExcludeInterfaces {
+		w.resolver.Refuse(name)
+	}
+	if w.sender, err = link.NewSender(w.resolver, link.Options{Log: cfg.Log.Named("link")}); err != nil {
+		return nil, fmt.Errorf("opening packet sockets: %w", err)
+	}
+	if w.tap, err = link.NewTap(link.TapOptions{Log: cfg.Log.Named("link")}); err != nil {
+		return nil, fmt.Errorf("opening the packet tap: %w", err)
+	}
+	w.guard, err = guard.New(guard.Options{
+		Log: cfg.Log.Named("guard"), XDP: !cfg.DisableBPF, Owner: cfg.Owner, Exclude: cfg.ExcludeInterfaces,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("keeping the kernel's TCP away: %w", err)
+	}
+	const flags = unix.SOCK_RAW | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
+	if w.raw4, err = unix.Socket(unix.AF_INET, flags, unix.IPPROTO_RAW); err != nil {
+		return nil, fmt.Errorf("opening a raw IPv4 socket: %w", err)
+	}
+	if w.raw6, err = unix.Socket(unix.AF_INET6, flags, unix.IPPROTO_RAW); errors.Is(err, unix.EAFNOSUPPORT) {
+		w.raw6, err = -1, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("opening a raw IPv6 socket: %w", err)
+	}
+	w.refresh()
+	return w, nil
+}
+
+func (w *kernelWire) lookup(src, dst netip.Addr) (hop, error) {
+	var h *link.NextHop
+	var err error
+	if src.IsValid() {
+		h, err = w.resolver.LookupFrom(src, dst)
+	} else {
+		h, err = w.resolver.Lookup(dst)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up the route to %v: %w", dst, err)
+	}
+	return h, nil
+}
+
+func (w *kernelWire) send(h hop, t *packet.Train, ipLen, tcpLen int) error {
+	return w.sender.Send(h.(*link.NextHop), t, ipLen, tcpLen)
+}
+
+func (w *kernelWire) sendPacket(h hop, pkt []byte) error {
+	return w.sender.SendPacket(h.(*link.NextHop), pkt)
+}
+
+func (w *kernelWire) answer(pkt []byte) error {
+	fd := w.raw4
+	var to unix.Sockaddr = &unix.SockaddrInet4{}
+	if pkt[0]>>4 == 6 {
+		fd = w.raw6
+		to = &unix.SockaddrInet6{Addr: [16]byte(pkt[24:40])}
+	} else {
+		to = &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])}
+	}
+	switch err := unix.Sendto(fd, pkt, unix.MSG_DONTWAIT, to); {
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS):
+		return packet.ErrFull
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
+		return link.ErrNoRoute
+	default:
+		return err
+	}
+}
+
+// receive leaves out what came through excluded interfaces, also those that
+// appeared after the tap's filter was made.
+func (w *kernelWire) receive() ([]link.Packet, error) {
+	packets, err := w.tap.Recv()
+	if err != nil || len(w.exclude) == 0 {
+		return packets, err
+	}
+	w.kept = w.kept[:0]
+	for _, p := range packets {
+		if !w.ignored(p.IfIndex) {
+			w.kept = append(w.kept, p)
+		}
+	}
+	return w.kept, nil
+}
+
+func (w *kernelWire) ignored(index int) bool {
+	ignored, seen := w.ignore[index]
+	if !seen {
+		i, err := net.InterfaceByIndex(index)
+		if err != nil {
+			return false // gone already
+		}
+		ignored = slices.Contains(w.exclude, i.Name)
+		w.ignore[index] = ignored
+	}
+	return ignored
+}
+
+func (w *kernelWire) setPorts(ports []uint16) error {
+	if err := w.guard.Set(ports); err != nil {
+		return fmt.Errorf("keeping the kernel's TCP away from ports %v: %w", ports, err)
+	}
+	var indexes []int
+	for _, name := range w.exclude {
+		if i, err := net.InterfaceByName(name); err == nil {
+			indexes = append(indexes, i.Index)
+		}
+	}
+	if err := w.tap.SetFilter(ports, indexes); err != nil {
+		return fmt.Errorf("receiving ports %v: %w", ports, err)
+	}
+	return nil
+}
+
+func (w *kernelWire) reserve(addr netip.AddrPort, listen bool) (reservation, error) {
+	r, err := guard.Reserve(addr, listen)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (w *kernelWire) isLocal(addr netip.Addr) bool {
+	_, ok := (*w.locals.Load())[addr]
+	return ok
+}
+
+func (w *kernelWire) refresh() {
+	locals := make(map[netip.Addr]struct{})
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		if w.locals.Load() == nil {
+			w.locals.Store(&locals)
+		}
+		return
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			locals[p.Addr().Unmap().WithZone("")] = struct{}{}
+		}
+	}
+	w.locals.Store(&locals)
+}
+
+// run follows routes for the sender and interfaces for the guard.
+func (w *kernelWire) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 2)
+	follow := func(f func(context.Context) error) {
+		defer func() {
+			if p := recover(); p != nil {
+				ended <- fmt.Errorf("panic: %v", p)
+			}
+		}()
+		ended <- f(ctx)
+	}
+	go follow(w.resolver.Run)
+	go follow(w.guard.Run)
+	first := <-ended
+	cancel()
+	return errors.Join(first, <-ended)
+}
+
+func (w *kernelWire) describe() (guardName, receive string, reasons []string) {
+	return w.guard.Name(), w.tap.Mode(), w.guard.Reasons()
+}
+
+func (w *kernelWire) close() (err error) {
+	if w.tap != nil {
+		err = errors.Join(err, w.tap.Close())
+	}
+	if w.sender != nil {
+		err = errors.Join(err, w.sender.Close())
+	}
+	if w.resolver != nil {
+		err = errors.Join(err, w.resolver.Close())
+	}
+	if w.guard != nil {
+		err = errors.Join(err, w.guard.Close())
+	}
+	for _, fd := range []*int{&w.raw4, &w.raw6} {
+		if *fd >= 0 {
+			err = errors.Join(err, unix.Close(*fd))
+			*fd = -1
+		}
+	}
+	return err
+}
