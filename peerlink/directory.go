@@ -29,7 +29,9 @@ type Directory struct {
 	sessions table
 	box      *actors.Mailbox[message.ToPeers]
 	strange  strangers
-	skew     atomic.Int64 // what the mesh's clock is ahead of ours, in nanoseconds
+	joined   atomic.Pointer[[]string] // seeds added while running; written by the peers actor only
+	sup      atomic.Pointer[actors.Supervisor]
+	fullSaid atomic.Int64 // Directory.now of the last warning about a full queue
 }
 
 // peerSet is one snapshot of all peers.

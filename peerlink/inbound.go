@@ -84,7 +84,7 @@ func (in *Inbound) Touch(path packet.Path, bytes int) {
 		if in.peer.box.Ref().Offer(touched{in: in, path: path}) {
 			in.seen = path
 		} else if first {
-			in.last.Store(0)
+			in.last.Store(0) // so that the next batch is the first again
 		}
 	}
 }

@@ -1,41 +1,266 @@
 package peerlink
 
 import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
-// toLink is what a link takes.
-type toLink interface{ toLink() }
+// link is the actor of one peer. All decisions are its machine's; it feeds the
+// machine and carries out the effects.
+type link struct {
+	d    *Directory
+	peer *Peer
+	log  hclog.Logger
+	m    *machine
+	init initiation
+	sender
+	staging staging
+	pings   map[uint32]pingRequest
+	pingID  uint32
 
-// touched tells a link of the first datagram of a session, or of a new path of it.
-type touched struct {
-	in   *Inbound
-	path packet.Path
+	said   message.LinkState // the last one sent
+	saidT  time.Time
+	unsaid bool        // one of those to be told had no room
+	moved  packet.Path // the last path that was logged
+	told   string      // the last refusal that was logged
 }
 
-// controlled brings a link the frames of a Control datagram.
-type controlled struct {
-	in     *Inbound
-	frames []byte
-	path   packet.Path
-	at     int64
+// Ticks of a link that is up or trying; one that is down needs none.
+const (
+	tickBusy = 125 * time.Millisecond
+	tickIdle = 500 * time.Millisecond
+)
+
+func newLink(d *Directory, peer *Peer) *link {
+	log := d.cfg.Log.Named("link").With("peer", peer.Name())
+	s := newSender(d)
+	return &link{
+		d: d, peer: peer, log: log, sender: s,
+		m:       newMachine(d.cfg.ID, peer.id, d.cfg.Keepalive, d.cfg.Timeout, rand.Float64),
+		init:    initiation{sender: s, answers: peer.answers.Ref(), log: log},
+		staging: staging{maxPackets: d.cfg.SendQueue, maxBytes: d.cfg.QueueBytes},
+		pings:   map[uint32]pingRequest{},
+	}
 }
 
-// answered brings the answer to a handshake to whom began it.
-type answered struct {
-	message wire.Handshake
-	path    packet.Path
+// Run works until ctx ends. What an earlier run of this link left in the
+// directory is taken away first: its sessions are nobody's now.
+func (l *link) Run(ctx context.Context) error {
+	l.peer.out.Store(nil)
+	l.d.sessions.removePeer(l.peer)
+	if p := l.peer.direct.Load(); p != nil && (*p).Alive() {
+		l.m.found(time.Now(), *p)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.leave(ctx)
+			return nil
+		case msg := <-l.peer.box.C():
+			l.take(time.Now(), msg)
+		case a := <-l.peer.answers.C():
+			l.answer(time.Now(), a)
+		case batch := <-l.peer.staging.C():
+			l.stage(time.Now(), batch)
+		case <-timer.C:
+			l.m.tick(time.Now(), l.observe())
+			l.expirePings(time.Now())
+		}
+		now := time.Now()
+		l.carryOut(now)
+		l.show(now)
+		timer.Reset(l.nextTick(now))
+	}
 }
 
-// arrived brings the peers actor a handshake that somebody else began.
-type arrived struct {
-	message wire.Handshake
-	path    packet.Path
+func (l *link) nextTick(now time.Time) time.Duration {
+	switch {
+	case l.m.busy() || len(l.pings) > 0:
+		return tickBusy
+	case l.m.current != nil || now.Before(l.m.wanted) || len(l.m.sessions)+len(l.m.leaving) > 0:
+		return tickIdle
+	}
+	return time.Hour
 }
 
-func (touched) toLink()    {}
-func (controlled) toLink() {}
+// leave says goodbye if the node stops, but not when this actor has failed.
+func (l *link) leave(ctx context.Context) {
+	defer l.peer.out.Store(nil)
+	defer l.init.abandon()
+	defer l.endPings()
+	if l.m.current != nil && l.m.path != nil && errors.Is(context.Cause(ctx), actors.ErrStopped) {
+		l.control(l.m.current.sealer, l.m.path, wire.Close{Reason: "the node was stopped"})
+		if l.m.direct != nil {
+			l.m.direct.Close()
+		}
+		l.d.sessions.removePeer(l.peer)
+	}
+}
 
-// ToPeers seals the type.
-func (arrived) ToPeers() {}
+func (l *link) take(now time.Time, msg toLink) {
+	switch msg := msg.(type) {
+	case touched:
+		l.m.touch(now, msg.in, msg.path)
+	case controlled:
+		frames, err := wire.ParseFrames(msg.frames)
+		if err != nil {
+			l.log.Debug("control datagram is not understood", "reason", err)
+			return
+		}
+		l.m.heard(now, msg.in, msg.path, frames, msg.at)
+		l.pong(frames, msg.path, msg.at)
+	case adopt:
+		l.m.adopt(now, msg.s)
+		l.peer.name.Store(&msg.s.hello.Name)
+	case again:
+		l.m.again(now, msg.in)
+	case lost:
+		if !msg.path.Alive() {
+			l.m.lostPath(now, msg.path)
+		}
+	case want:
+		l.m.relays = l.relays()
+		l.m.want(now)
+	case look:
+		l.m.tick(now, l.observe())
+	case judged:
+		l.m.answered(now, msg.refusal)
+	case pingRequest:
+		l.ping(now, msg)
+	}
+}
+
+func (l *link) answer(now time.Time, a answered) {
+	switch p, err := l.init.answer(a, now); {
+	case errors.Is(err, errClock):
+		l.m.retry(now)
+	case err != nil:
+		l.m.answered(now, err.Error())
+	case p == nil:
+	case p.result.Hello.ID != l.peer.id:
+		// A relay led us to somebody else, or a new node took over an address.
+		l.d.sessions.remove(p.mine)
+		l.m.answered(now, "another node answers there: "+p.result.Hello.Name)
+	case !l.d.box.Ref().Offer(*p):
+		l.d.sessions.remove(p.mine)
+	default:
+		l.m.answered(now, "")
+	}
+}
+
+func (l *link) stage(now time.Time, batch []staged) {
+	if dropped := l.staging.add(batch); dropped > 0 {
+		l.peer.DroppedTx(dropped)
+		l.d.warnQueueFull(l.peer)
+	}
+	if out := l.peer.out.Load(); out != nil {
+		l.staging.flush(out, l.train)
+		return
+	}
+	l.m.relays = l.relays()
+	l.m.want(now)
+}
+
+// observe gathers what the pumps and the other links have published.
+func (l *link) observe() observation {
+	o := observation{relays: l.relays(), staged: l.staging.len() > 0}
+	newest := int64(0)
+	for _, s := range l.m.sessions {
+		newest = max(newest, s.in.last.Load())
+	}
+	if newest > 0 {
+		o.lastRx = l.d.epoch.Add(time.Duration(newest))
+	}
+	return o
+}
+
+// relays are the ways to the peer through nodes that are up by a path of their own.
+func (l *link) relays() []relayWay {
+	if l.peer.directlyUp() {
+		return nil // none is needed
+	}
+	var ways []relayWay
+	for _, p := range l.d.Peers() {
+		if p == l.peer || !p.directlyUp() {
+			continue
+		}
+		if s := p.view.Load(); s.Hello.Relay {
+			ways = append(ways, relayWay{path: l.d.RelayPath(p, l.peer.id.Short()), seed: s.Seed, rtt: s.RTT})
+		}
+	}
+	return ways
+}
+
+// carryOut does what the machine wants, in its order.
+func (l *link) carryOut(now time.Time) {
+	for _, e := range l.m.take() {
+		switch e := e.(type) {
+		case install:
+			l.d.sessions.set(e.s.in.index, slot{inbound: e.s.in})
+		case uninstall:
+			l.d.sessions.remove(e.s.in.index)
+		case publish:
+			l.publish(e)
+		case send:
+			l.control(e.s.sealer, e.path, l.stamp(e.s.in, e.frame))
+		case sendFinal:
+			l.handshake(e.s.path, wire.Handshake{
+				Kind: wire.HandshakeFinal, Sender: e.s.in.index, Receiver: e.s.sealer.index, Body: e.s.final,
+			})
+		case initiate:
+			if err := l.init.begin(e.path, now); err != nil {
+				l.log.Error("no handshake can be begun", "reason", err)
+			}
+		case abandon:
+			l.init.abandon()
+		case keepDirect:
+			if e.path == nil {
+				l.peer.direct.Store(nil)
+			} else {
+				l.peer.direct.Store(&e.path)
+			}
+		case dropPath:
+			e.path.Close()
+		case decided:
+			e.to.Offer(e.fate)
+		}
+	}
+}
+
+// stamp fills in what is known only when a frame is sent.
+func (l *link) stamp(in *Inbound, f wire.Frame) wire.Frame {
+	switch f := f.(type) {
+	case wire.Ping:
+		f.Time, f.Received, f.Highest = l.d.now(), in.received.Load(), in.highest.Load()
+		return f
+	case wire.Pong:
+		f.Received, f.Highest = in.received.Load(), in.highest.Load()
+		return f
+	}
+	return f
+}
+
+func (l *link) publish(e publish) {
+	if e.s == nil {
+		l.peer.out.Store(nil)
+		return
+	}
+	old := l.peer.out.Load()
+	if old != nil && old.path == e.path && old.sealer == e.s.sealer {
+		return
+	}
+	out := &Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer}
+	l.peer.out.Store(out)
+	l.staging.flush(out, l.train)
+}

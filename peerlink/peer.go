@@ -7,6 +7,7 @@ import (
 
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -19,6 +20,8 @@ type Peer struct {
 	name    atomic.Pointer[string]
 	box     *actors.Mailbox[toLink]
 	staging *actors.Mailbox[[]staged]
+	answers *actors.Mailbox[answered]
+	direct  atomic.Pointer[packet.Path] // for a link that is restarted
 	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
 
 	rxPackets, rxBytes   atomic.Uint64
@@ -37,6 +40,7 @@ func newPeer(id message.NodeID, name string) *Peer {
 		id:      id,
 		box:     actors.NewMailbox[toLink]("link/"+id.Brief(), 128),
 		staging: actors.NewMailbox[[]staged]("staging/"+id.Brief(), 256),
+		answers: actors.NewMailbox[answered]("answers/"+id.Brief(), 8),
 	}
 	p.name.Store(&name)
 	p.view.Store(&Snapshot{ID: id, Name: name, State: Down})
@@ -78,6 +82,16 @@ func (p *Peer) stage(batch []staged) bool {
 	}
 	p.txDropped.Add(uint64(len(batch)))
 	return false
+}
+
+// PathLost tells the link that a path answered [net.ErrClosed], so that it need
+// not find out by itself.
+func (p *Peer) PathLost(path packet.Path) { p.box.Ref().Offer(lost{path: path}) }
+
+// directlyUp says whether the peer is connected by a path of its own that lives.
+func (p *Peer) directlyUp() bool {
+	out := p.out.Load()
+	return out != nil && out.path.Kind() != packet.Relay && out.path.Alive()
 }
 
 // Sent accounts for a burst that a pump has sent: datagrams and their bytes.

@@ -56,6 +56,13 @@ func (t *table) reserve(s slot) uint32 {
 func (t *table) set(index uint32, s slot) { t.update(func(m map[uint32]slot) { m[index] = s }) }
 func (t *table) remove(index uint32)      { t.update(func(m map[uint32]slot) { delete(m, index) }) }
 
+// removePeer takes away all sessions of a peer.
+func (t *table) removePeer(p *Peer) {
+	t.update(func(m map[uint32]slot) {
+		maps.DeleteFunc(m, func(_ uint32, s slot) bool { return s.inbound != nil && s.inbound.peer == p })
+	})
+}
+
 func (t *table) update(change func(map[uint32]slot)) {
 	for {
 		old := t.slots.Load()

@@ -34,8 +34,7 @@ type Ping struct {
 // Pong answers a Ping: ID and Time of it, and the same report.
 type Pong Ping
 
-// Close says that the sender ends the session for good, and why: one word for
-// machines is not needed, so a sentence for people.
+// Close says that the sender ends the link for good, and why, in words for people.
 type Close struct{ Reason string }
 
 // Refused says that the sender does not admit the peer, and why.
@@ -141,11 +140,11 @@ func clip(s string) string {
 	if len(s) <= MaxReason {
 		return s
 	}
-	s = s[:MaxReason]
-	for len(s) > 0 && !utf8.ValidString(s[len(s)-1:]) && !utf8.ValidString(s) {
-		s = s[:len(s)-1]
+	n := MaxReason
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
 	}
-	return s
+	return s[:n]
 }
 
 // ParseFrames decodes the plaintext of a Control datagram: all of it, or an error.

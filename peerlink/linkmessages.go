@@ -1,0 +1,52 @@
+package peerlink
+
+import (
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// toLink is what a link takes.
+type toLink interface{ toLink() }
+
+type (
+	// touched tells of the first datagram of a session, or of a new path of it.
+	touched struct {
+		in   *Inbound
+		path packet.Path
+	}
+	// controlled brings the frames of a Control datagram.
+	controlled struct {
+		in     *Inbound
+		frames []byte
+		path   packet.Path
+		at     int64 // Directory.now of its arrival
+	}
+	// adopt brings a session whose handshake is done on this side.
+	adopt struct{ s *session }
+	// again says that the peer repeated the last message of a handshake.
+	again struct{ in *Inbound }
+	// lost says that a pump found a path closed.
+	lost struct{ path packet.Path }
+	// want says that there is traffic for the peer.
+	want struct{}
+	// look says that some other link came up or went down.
+	look struct{}
+	// judged says that this node does not admit the peer that it had called.
+	judged struct{ refusal string }
+)
+
+func (touched) toLink()     {}
+func (controlled) toLink()  {}
+func (adopt) toLink()       {}
+func (again) toLink()       {}
+func (lost) toLink()        {}
+func (want) toLink()        {}
+func (look) toLink()        {}
+func (judged) toLink()      {}
+func (pingRequest) toLink() {}
+
+// answered brings the answer to a handshake to whom began it.
+type answered struct {
+	message wire.Handshake
+	path    packet.Path
+}

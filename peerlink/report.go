@@ -1,0 +1,104 @@
+package peerlink
+
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+const (
+	costUnknown  = 10_000           // microseconds, before the first round trip
+	costInterval = 10 * time.Second // between two reports of a changed cost
+)
+
+// show publishes what `node peers` sees and tells the other actors and the log
+// of what has changed.
+func (l *link) show(now time.Time) {
+	m := l.m
+	old := l.peer.view.Load()
+	s := &Snapshot{
+		ID: l.peer.id, State: m.state(now), RTT: m.rtt.smooth, MinRTT: m.rtt.least,
+		Problem: m.problem, Hello: old.Hello, Seed: old.Seed,
+	}
+	for _, session := range m.sessions {
+		if at := session.in.last.Load(); at > 0 {
+			s.LastReceived = latest(s.LastReceived, l.d.epoch.Add(time.Duration(at)))
+		}
+	}
+	if m.current != nil {
+		s.Hello, s.Handshake = m.current.hello, m.current.created
+		s.Seed = old.Seed || m.current.fromSeed
+		in := m.current.in
+		m.current.rxLoss.update(in.highest.Load(), in.received.Load())
+		s.Loss = max(m.current.txLoss.share, m.current.rxLoss.share)
+	}
+	if m.usable {
+		s.Path, s.Endpoint = m.path.Kind().String(), m.path.Remote().String()
+		s.MTU = max((&Outbound{path: m.path}).MaxPacket(), 0)
+		if relay, ok := m.path.(*RelayPath); ok {
+			s.Via = relay.via.Name()
+			s.WhyNotDirect = "no direct path is known, traffic goes through " + s.Via
+		}
+	} else if s.State != Up {
+		s.WhyNotDirect = m.problem
+	}
+	l.peer.view.Store(s)
+	l.logChange(old, s)
+	l.tell(now, s)
+}
+
+func (l *link) logChange(old, s *Snapshot) {
+	switch {
+	case s.State == Up && old.State != Up:
+		l.moved = l.m.path
+		l.log.Info("link is up", "path", pathName(l.m.path), "mtu", s.MTU)
+	case s.State != Up && old.State == Up:
+		l.log.Warn("link is down", "path", pathName(l.moved), "reason", orDash(s.Problem))
+	case s.State == Up && l.moved != l.m.path:
+		l.log.Info("path changed", "path", pathName(l.m.path), "from", pathName(l.moved))
+		l.moved = l.m.path
+	}
+	if s.State == Up {
+		l.told = ""
+	} else if l.m.refusal != "" && l.m.refusal != l.told {
+		l.told = l.m.refusal
+		l.log.Warn("the link was refused", "reason", l.m.refusal, "next_try", refusedPause.String())
+	}
+}
+
+// tell sends routes and gossip the state of the link when it changed.
+func (l *link) tell(now time.Time, s *Snapshot) {
+	state := message.LinkState{Hello: s.Hello, Up: s.State == Up, Seed: s.Seed}
+	if state.Up {
+		state.Cost = costUnknown
+		if s.RTT > 0 {
+			state.Cost = uint32(min(s.RTT.Microseconds(), 1<<30))
+		}
+		if l.m.path.Kind() == packet.Relay {
+			state.Cost *= 2
+		}
+	}
+	if state.Hello.ID.IsZero() {
+		return // never was up
+	}
+	changed := state.Up != l.said.Up || state.Seed != l.said.Seed || l.said.Hello.ID.IsZero() && state.Up ||
+		state.Up && state.Hello.Started != l.said.Hello.Started
+	drift := state.Up && (state.Cost > l.said.Cost+l.said.Cost/4 || state.Cost < l.said.Cost-l.said.Cost/4)
+	if !changed && !l.unsaid && !(drift && now.Sub(l.saidT) >= costInterval) {
+		return
+	}
+	if changed {
+		l.d.box.Ref().Offer(linkChanged{peer: l.peer})
+	}
+	routes, gossip := l.d.cfg.Routes.Offer(state), l.d.cfg.Gossip.Offer(state)
+	l.unsaid = !routes || !gossip // no room: the next look says it again
+	l.said, l.saidT = state, now
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

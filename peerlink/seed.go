@@ -1,0 +1,258 @@
+package peerlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// seed is the actor of one configured HOST:PORT: it keeps a direct path to
+// whoever answers there, for as long as the node runs. The link made of it
+// belongs to the peer's link actor.
+type seed struct {
+	d       *Directory
+	address string
+	log     hclog.Logger
+	init    initiation
+	answers *actors.Mailbox[answered]
+	fates   *actors.Mailbox[fate]
+
+	peer    *Peer // who answered last
+	turn    int   // which of the host's addresses is tried
+	silent  int   // handshakes in a row that nobody answered
+	problem string
+	delay   time.Duration // before the next try
+}
+
+const (
+	minRedial    = 100 * time.Millisecond
+	maxRedial    = 15 * time.Second
+	selfPause    = 5 * time.Minute
+	standbyLook  = time.Second
+	inits        = 3 // per path
+	judgedWithin = respondWithin
+)
+
+func newSeed(d *Directory, address string) *seed {
+	log := d.cfg.Log.Named("seed").With("seed", address)
+	s := &seed{
+		d: d, address: address, log: log, delay: minRedial,
+		answers: actors.NewMailbox[answered]("answers/"+address, 8),
+		fates:   actors.NewMailbox[fate]("fates/"+address, 8),
+	}
+	s.init = initiation{sender: newSender(d), answers: s.answers.Ref(), log: log}
+	return s
+}
+
+// Run works until ctx ends.
+func (s *seed) Run(ctx context.Context) error {
+	defer s.init.abandon()
+	for ctx.Err() == nil {
+		if s.peer != nil && s.peer.directlyUp() {
+			s.wait(ctx, standbyLook)
+			continue
+		}
+		pause := s.try(ctx)
+		if pause == 0 {
+			pause = s.delay
+			s.delay = min(2*s.delay, maxRedial)
+		}
+		s.wait(ctx, pause/2+rand.N(pause/2+1))
+	}
+	return nil
+}
+
+func (s *seed) wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// try dials once, and returns when the path is of no more use: how long to wait
+// before the next try, 0 for the usual backoff.
+func (s *seed) try(ctx context.Context) time.Duration {
+	remote, err := s.resolve(ctx)
+	if err != nil {
+		s.trouble("the seed's name cannot be resolved", err)
+		return 0
+	}
+	path, err := s.dial(ctx, remote)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.trouble("the seed cannot be reached", err)
+		}
+		return 0
+	}
+	for len(s.fates.C()) > 0 {
+		<-s.fates.C() // of an earlier path
+	}
+	pause, keep := s.serve(ctx, path)
+	s.init.abandon()
+	if !keep {
+		path.Close()
+	}
+	return pause
+}
+
+// resolve returns the address whose turn it is.
+func (s *seed) resolve(ctx context.Context) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddrPort(s.address); err == nil {
+		return a, nil
+	}
+	host, service, err := net.SplitHostPort(s.address)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if len(addresses) == 0 {
+		return netip.AddrPort{}, fmt.Errorf("%s has no address", host)
+	}
+	s.turn++
+	return netip.ParseAddrPort(net.JoinHostPort(addresses[s.turn%len(addresses)].Unmap().String(), strconv.Itoa(port)))
+}
+
+func (s *seed) dial(ctx context.Context, remote netip.AddrPort) (packet.Path, error) {
+	type result struct {
+		path packet.Path
+		err  error
+	}
+	done := make(chan result, 1)
+	cancel := s.d.cfg.Dialer.Dial(remote, func(p packet.Path, err error) { done <- result{p, err} })
+	select {
+	case r := <-done:
+		return r.path, r.err
+	case <-ctx.Done():
+		cancel()
+		if r := <-done; r.path != nil {
+			r.path.Close()
+		}
+		return nil, context.Cause(ctx)
+	}
+}
+
+// serve runs the handshake on a fresh path and then waits until the path ends.
+// keep: the path belongs to the link now.
+func (s *seed) serve(ctx context.Context, path packet.Path) (pause time.Duration, keep bool) {
+	for try := 1; try <= inits; try++ {
+		if err := s.init.begin(path, time.Now()); err != nil {
+			s.log.Error("no handshake can be begun", "reason", err)
+			return maxRedial, false
+		}
+		p, err := s.await(ctx, answerWithin(try))
+		switch {
+		case ctx.Err() != nil:
+			return 0, false
+		case errors.Is(err, errClock):
+			continue
+		case err != nil:
+			s.refused(err.Error())
+			return refusedPause, false
+		case p != nil:
+			s.silent = 0
+			p.seed, p.fate = s.address, s.fates.Ref()
+			if !s.d.box.Ref().Offer(*p) {
+				s.d.sessions.remove(p.mine)
+				return 0, false
+			}
+			return s.watch(ctx, path)
+		case !path.Alive():
+			return 0, false
+		}
+		if s.silent++; s.silent == inits {
+			s.log.Warn(fmt.Sprintf("Decryption error (wrong key?): %s accepts the connection but answers no handshake; "+
+				"check that both sides have the same key, and that a node of this mesh listens there", s.address))
+		}
+	}
+	return 0, false
+}
+
+// await waits for an answer that is worth something.
+func (s *seed) await(ctx context.Context, within time.Duration) (*proved, error) {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-timer.C:
+			return nil, nil
+		case a := <-s.answers.C():
+			if p, err := s.init.answer(a, time.Now()); p != nil || err != nil {
+				return p, err
+			}
+		}
+	}
+}
+
+// watch waits for what becomes of the handshake and then of the path.
+func (s *seed) watch(ctx context.Context, path packet.Path) (pause time.Duration, keep bool) {
+	up := false
+	began := time.Now()
+	look := time.NewTicker(standbyLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return 0, up
+		case f := <-s.fates.C():
+			if f.peer != nil {
+				s.peer = f.peer
+			}
+			switch {
+			case f.self:
+				s.refused("it is this node itself; leave it out of the seeds")
+				return selfPause, false
+			case f.refusal != "":
+				s.refused(f.refusal)
+				return refusedPause, false
+			case f.spare:
+				return standbyLook, false
+			case f.lost:
+				return 0, false
+			case f.up:
+				up = true
+				s.delay, s.problem = minRedial, ""
+			}
+		case <-look.C:
+			if !path.Alive() || !up && time.Since(began) > judgedWithin {
+				return 0, false
+			}
+		}
+	}
+}
+
+// refused logs why this node may not join, once per reason.
+func (s *seed) refused(reason string) {
+	if s.problem != reason {
+		s.problem = reason
+		s.log.Error("the seed does not connect", "reason", reason)
+	}
+}
+
+// trouble logs what keeps a path from being made, once per reason.
+func (s *seed) trouble(what string, err error) {
+	if reason := what + ": " + err.Error(); s.problem != reason {
+		s.problem = reason
+		s.log.Warn(what, "reason", err)
+	}
+}

@@ -1,0 +1,38 @@
+package peerlink
+
+import (
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// sender sends single datagrams for one actor. What cannot be sent is lost, as
+// it may be on the way: all senders repeat what must arrive.
+type sender struct {
+	d     *Directory
+	train *packet.Train
+}
+
+func newSender(d *Directory) sender { return sender{d: d, train: packet.NewTrain()} }
+
+// handshake sends one datagram of a handshake.
+func (s sender) handshake(path packet.Path, h wire.Handshake) {
+	datagram := s.d.outer.Append(nil, h, path.MaxDatagram())
+	s.train.Reset(path.Prefix())
+	if slot := s.train.Next(len(datagram)); slot != nil {
+		copy(slot, datagram)
+		_ = path.Send(s.train)
+	}
+}
+
+// control sends one frame in a session.
+func (s sender) control(to *sealer, path packet.Path, frame wire.Frame) {
+	plain := frame.Append(nil)
+	s.train.Reset(path.Prefix())
+	slot := s.train.Next(len(plain) + wire.Overhead)
+	if slot == nil {
+		return
+	}
+	h := wire.Header{Kind: wire.Control, Index: to.index, Counter: to.counter.Add(1) - 1}
+	wire.Seal(slot, to.masker, to.aead, h, plain)
+	_ = path.Send(s.train)
+}

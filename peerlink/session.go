@@ -1,0 +1,118 @@
+package peerlink
+
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/noise"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// Times of a session's life.
+const (
+	rekeyAfter   = 120 * time.Second // by the side that initiated
+	rekeyGrace   = 20 * time.Second  // later by the other side, if the first did not
+	rekeyPackets = 1 << 48
+	openFor      = 180 * time.Second // how long replaced keys still open datagrams
+	expireAfter  = 600 * time.Second // without a rekey a session ends, for forward secrecy
+	maxSessions  = 4                 // per peer
+)
+
+// session is one pair of keys with a peer. It belongs to the peer's link; its
+// halves are shared with the pumps.
+type session struct {
+	in        *Inbound
+	sealer    *sealer
+	hello     message.Hello
+	initiator bool // this node began the handshake
+	created   time.Time
+	retired   time.Time // when another took over; zero before
+	path      packet.Path
+	fromSeed  bool      // came of a configured seed's handshake
+	txLoss    lossMeter // of our datagrams, as the peer reports
+	rxLoss    lossMeter // of the peer's, as seen here
+
+	// Of a session that this node initiated, until the peer has used it.
+	confirmed bool
+	final     []byte // body of the third message, sent again until confirmed
+	finals    int
+	nextFinal time.Time
+	fate      actors.Ref[fate]
+}
+
+// newSession makes a session of a handshake's result. mine and theirs are the
+// two names for it.
+func (d *Directory) newSession(peer *Peer, r noise.Result, mine, theirs uint32, path packet.Path, now time.Time) *session {
+	return &session{
+		in:      &Inbound{peer: peer, index: mine, aead: wire.NewAEAD(r.Receive), clock: d.now},
+		sealer:  &sealer{masker: d.masker, aead: wire.NewAEAD(r.Send), index: theirs},
+		hello:   r.Hello,
+		created: now,
+		path:    path,
+	}
+}
+
+// rekeyDue says whether a fresh handshake is due for the current session.
+func (s *session) rekeyDue(now time.Time, jitter time.Duration) bool {
+	after := rekeyAfter
+	if !s.initiator {
+		after += rekeyGrace + jitter
+	}
+	return now.Sub(s.created) >= after || s.sealer.counter.Load() >= rekeyPackets
+}
+
+// lossMeter turns the counts of one direction's datagrams into a smoothed share
+// of those lost. Its zero value has seen nothing.
+type lossMeter struct {
+	highest, received uint64
+	share             float64
+}
+
+// minSample is how many datagrams an update of the share is made of at least.
+const minSample = 20
+
+// update takes the counts since the session began: the highest counter plus
+// one, and how many arrived.
+func (l *lossMeter) update(highest, received uint64) {
+	if highest < l.highest || received < l.received {
+		return // an older report
+	}
+	sent, got := highest-l.highest, received-l.received
+	if sent < minSample {
+		return
+	}
+	lost := 1 - min(float64(got)/float64(sent), 1)
+	if l.highest == 0 {
+		l.share = lost
+	} else {
+		l.share += (lost - l.share) / 4
+	}
+	l.highest, l.received = highest, received
+}
+
+// rttMeter smooths round trips (RFC 6298, 2). Its zero value has seen none.
+type rttMeter struct{ smooth, least time.Duration }
+
+func (r *rttMeter) update(sample time.Duration) {
+	if sample <= 0 {
+		return
+	}
+	if r.smooth == 0 {
+		r.smooth, r.least = sample, sample
+		return
+	}
+	r.smooth += (sample - r.smooth) / 8
+	r.least = min(r.least, sample)
+}
+
+// fate tells the actor that began a handshake what became of it.
+type fate struct {
+	peer    *Peer  // who answered, if it is known
+	up      bool   // the peer uses the session
+	refusal string // the sentence with which either side refused the other
+	self    bool   // the answer came from this very node
+	spare   bool   // the peer is connected directly already, the path is not needed
+	lost    bool   // the link had the path and gave it up
+}

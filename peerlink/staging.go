@@ -1,0 +1,95 @@
+package peerlink
+
+import (
+	"errors"
+	"net"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// staging keeps packets while there is no key or no path, bounded in number and
+// bytes; the oldest goes first. It belongs to one goroutine.
+type staging struct {
+	maxPackets, maxBytes int
+	queue                []staged // queue[first:] wait
+	first                int
+	bytes                int
+}
+
+// add appends packets and returns how many had to be dropped.
+func (q *staging) add(batch []staged) (dropped int) {
+	for _, p := range batch {
+		q.queue = append(q.queue, p)
+		q.bytes += len(p.packet)
+	}
+	for q.len() > q.maxPackets || q.bytes > q.maxBytes {
+		q.pop()
+		dropped++
+	}
+	if q.first > len(q.queue)/2 {
+		n := copy(q.queue, q.queue[q.first:])
+		clear(q.queue[n:])
+		q.queue, q.first = q.queue[:n], 0
+	}
+	return dropped
+}
+
+func (q *staging) len() int { return len(q.queue) - q.first }
+
+func (q *staging) pop() staged {
+	p := q.queue[q.first]
+	q.queue[q.first] = staged{}
+	q.first++
+	q.bytes -= len(p.packet)
+	return p
+}
+
+// reset gives the memory back once all is sent.
+func (q *staging) reset() { q.queue, q.first, q.bytes = nil, 0, 0 }
+
+// flush sends all that waits, in order.
+func (q *staging) flush(out *Outbound, t *packet.Train) {
+	if q.len() == 0 {
+		return
+	}
+	t.Reset(out.path.Prefix())
+	bytes := 0
+	send := func() {
+		if t.Len() == 0 {
+			return
+		}
+		n := t.Len()
+		switch err := out.path.Send(t); {
+		case err == nil:
+			out.peer.Sent(n, bytes)
+		default:
+			out.peer.DroppedTx(n)
+			if errors.Is(err, net.ErrClosed) {
+				out.peer.PathLost(out.path)
+			}
+		}
+		t.Reset(out.path.Prefix())
+		bytes = 0
+	}
+	for q.len() > 0 {
+		p := q.pop()
+		if len(p.packet) > out.MaxPacket() {
+			out.peer.DroppedTx(1)
+			continue
+		}
+		n := len(p.packet) + wire.Overhead
+		slot := t.Next(n)
+		if slot == nil {
+			send()
+			if slot = t.Next(n); slot == nil {
+				out.peer.DroppedTx(1)
+				continue
+			}
+		}
+		out.Seal(slot, out.Begin(1), p.kind, p.packet)
+		bytes += n
+	}
+	send()
+	q.reset()
+}
