@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"flag"
 	"fmt"
 	"strconv"
 	"strings"
@@ -74,10 +76,15 @@ func (m *mesh) restarts(node *lab.Node, name string) int {
 	return -1
 }
 
+var junkFor = flag.Duration("junk", 6*time.Second, "how long TestJunkAtThePortCostsNoConnection goes on")
+
 // Junk of every kind at the port, from spoofed sources and in the site's own
 // name, while a transfer runs.
 func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 	m := newMesh(t, plain(t), lab.StarConfig{Sites: 1})
+	ctx, cancel := context.WithTimeout(t.Context(), atMost+*junkFor)
+	t.Cleanup(cancel)
+	m.ctx = ctx
 	seed := m.seed()
 	m.site(1)
 	site := m.Sites[0]
@@ -88,7 +95,7 @@ func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 	server, err := m.Server.Start(lab.Command{Path: "iperf3", Args: []string{"-s", "-1"}})
 	must(t, err)
 	must(t, m.Server.Listener(m.ctx, 5201))
-	client, err := site.Start(lab.Command{Path: "iperf3", Args: []string{"-c", ip4(1), "-t", "6", "-i", "1", "--forceflush"}})
+	client, err := site.Start(lab.Command{Path: "iperf3", Args: []string{"-c", ip4(1), "-t", strconv.Itoa(int(junkFor.Seconds())), "-i", "1", "--forceflush"}})
 	must(t, err)
 
 	var floods []*lab.Process

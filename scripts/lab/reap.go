@@ -65,22 +65,21 @@ var startJanitor = sync.OnceValue(func() error {
 	if err := reap(); err != nil {
 		return err
 	}
-	read, write, err := os.Pipe()
-	if err != nil {
-		return err
+	// The writing end is a bare number and no *os.File, so that nothing but the
+	// end of this process closes it.
+	var leash [2]int
+	if err := syscall.Pipe2(leash[:], syscall.O_CLOEXEC); err != nil {
+		return fmt.Errorf("lab: pipe to the janitor: %w", err)
 	}
+	read := os.NewFile(uintptr(leash[0]), "leash")
 	cmd := exec.Command("sh", "-c", janitor, "janitor", ownPrefix(), dirPrefix()+ownPrefix())
 	cmd.Stdin = read
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("lab: start janitor: %w", err)
 	}
-	keepOpen = write
 	return read.Close()
 })
-
-// keepOpen is the janitor's leash. It is never closed: the kernel does that.
-var keepOpen *os.File
 
 // reap removes the namespaces of labs whose process is gone.
 func reap() error {
