@@ -78,7 +78,7 @@ func (a *Actor) Run(ctx context.Context) error {
 	a.table.Recall(a.cfg.Published.memory.Load())
 	tick := time.NewTicker(a.cfg.Interval)
 	defer tick.Stop()
-	again := time.NewTimer(settleTime) // to look at the host again
+	again := time.NewTimer(a.cfg.Interval) // to look at the host again
 	defer again.Stop()
 	var changes <-chan struct{}
 	if a.cfg.Host != nil {
@@ -88,6 +88,9 @@ func (a *Actor) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, actors.ErrStopped) && !errors.Is(cause, context.Canceled) {
+				return cause // made to fail: the next actor finds all in place
+			}
 			return a.leave()
 		case m := <-a.cfg.Mailbox.C():
 			if a.drain(m) {

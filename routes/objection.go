@@ -3,6 +3,7 @@ package routes
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Networks in which no other node can be: nothing is routed there, and nobody is
@@ -62,27 +63,27 @@ func (t *Table) objection(d Decision) string {
 
 // danger says what would stop working with p in the kernel's table.
 func (t *Table) danger(p netip.Prefix) string {
-	named := t.accept.Names(p)
-	for _, c := range t.connected {
-		if c == p {
-			return "this host is in that network itself"
-		}
-		if !named && c.Overlaps(p) {
-			return fmt.Sprintf("overlaps %s, which this host is connected to; name it in -accept-routes to allow it", c)
-		}
+	if slices.Contains(t.connected, p) {
+		return "this host is in that network itself"
 	}
-	if named {
+	if t.accept.Names(p) {
 		return ""
 	}
+	const remedy = "in -accept-routes to allow it"
 	switch {
 	case p.Bits() == 0:
-		return fmt.Sprintf("a default route; name %s in -accept-routes to allow it", p)
+		return fmt.Sprintf("a default route; name %s %s", p, remedy)
 	case p.Addr().Is4() && p.Bits() < widest4, p.Addr().Is6() && p.Bits() < widest6:
-		return "so wide that it could replace the default route; name it in -accept-routes to allow it"
+		return fmt.Sprintf("so wide that it could replace the default route; name it %s", remedy)
 	}
 	for _, a := range t.protected {
 		if p.Contains(a) {
-			return fmt.Sprintf("covers %s, where the mesh itself is reached; name it in -accept-routes to allow it", a)
+			return fmt.Sprintf("covers %s, where the mesh itself is reached; name it %s", a, remedy)
+		}
+	}
+	for _, c := range t.connected {
+		if c.Overlaps(p) {
+			return fmt.Sprintf("overlaps %s, which this host is connected to; name it %s", c, remedy)
 		}
 	}
 	return ""
