@@ -6,11 +6,9 @@
 package link
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -30,20 +28,23 @@ var ErrNoRoute = errors.New("no route")
 // routes, neighbours, links and addresses. Its sockets belong to the network
 // namespace of the thread that called [NewResolver].
 type Resolver struct {
-	log    hclog.Logger
-	handle *netlink.Handle             // questions of which netlink knows the form
-	socket map[int]*nl.SocketHandle    // the other questions
-	events *os.File                    // the kernel's notifications
-	hops   sync.Map                    // hopKey -> weak.Pointer[NextHop]
-	known  sync.Map                    // interface index -> *device
-	refuse atomic.Pointer[[]string]    // interface names
-	local  atomic.Pointer[localPrefix] // this host's own addresses
-	ticket atomic.Uint64               // orders questions, see hop.asked
+	log     hclog.Logger
+	handle  *netlink.Handle            // questions of which netlink knows the form
+	socket  map[int]*nl.SocketHandle   // the other questions
+	table   *LocalTable                // questions for our own addresses
+	watcher *Watcher                   // what the kernel tells unasked
+	hops    sync.Map                   // hopKey -> weak.Pointer[NextHop]
+	known   sync.Map                   // interface index -> *device
+	refuse  atomic.Pointer[[]string]   // interface names
+	local   atomic.Pointer[localAddrs] // this host's own addresses
+	ticket  atomic.Uint64              // orders questions, see hop.asked
 
 	// Set by a Sender that is told to work in a slower mode.
 	noGSO, noPacket atomic.Bool
 
-	again chan struct{} // a sender met an interface that went away
+	// A sender met an interface that went away.
+	lost  atomic.Bool
+	again chan struct{}
 }
 
 type hopKey struct{ src, dst netip.Addr }
@@ -56,23 +57,29 @@ func NewResolver(log hclog.Logger) (*Resolver, error) {
 	}
 	r := &Resolver{log: log, again: make(chan struct{}, 1)}
 	r.refuse.Store(new([]string))
-	var err error
-	if r.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-		return nil, fmt.Errorf("open route netlink socket: %w", err)
-	}
-	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
-	if err != nil {
-		r.handle.Close()
-		return nil, fmt.Errorf("open route netlink socket: %w", err)
-	}
-	r.socket = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
-	if r.events, err = subscribe(); err != nil {
-		r.handle.Close()
-		s.Close()
-		return nil, fmt.Errorf("subscribe to route changes: %w", err)
+	r.local.Store(new(localAddrs))
+	if err := r.open(); err != nil {
+		r.Close()
+		return nil, err
 	}
 	r.readLocal()
 	return r, nil
+}
+
+func (r *Resolver) open() (err error) {
+	if r.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open route netlink socket: %w", err)
+	}
+	s, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open route netlink socket: %w", err)
+	}
+	r.socket = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: s}}
+	if r.table, err = NewLocalTable(); err != nil {
+		return err
+	}
+	r.watcher, err = NewWatcher()
+	return err
 }
 
 // Lookup returns the handle for dst. Handles are shared: the same one is
@@ -170,20 +177,26 @@ func (r *Resolver) resolve(n *NextHop) {
 
 // poke asks Run to look at all routes again. It never waits.
 func (r *Resolver) poke() {
+	r.lost.Store(true)
 	select {
 	case r.again <- struct{}{}:
 	default:
 	}
 }
 
-// Close releases the sockets. Handles keep what they know.
+// Close releases the sockets, once Run has returned. Handles keep what they know.
 func (r *Resolver) Close() error {
-	r.handle.Close()
+	if r.handle != nil {
+		r.handle.Close()
+	}
 	for _, s := range r.socket {
 		s.Close()
 	}
-	return r.events.Close()
+	if r.table != nil {
+		r.table.Close()
+	}
+	if r.watcher != nil {
+		return r.watcher.Close()
+	}
+	return nil
 }
-
-// Run watches the kernel until ctx ends. It returns nil then.
-func (r *Resolver) Run(ctx context.Context) error { return r.watch(ctx) }
