@@ -35,6 +35,7 @@ type plan struct {
 	seconds    int
 	repeats    int
 	profile    string
+	soak       time.Duration
 }
 
 func main() {
@@ -75,6 +76,7 @@ func parse(args []string) (p plan, check bool, err error) {
 	flags.IntVar(&p.seconds, "seconds", 3, "how long each measurement takes")
 	flags.IntVar(&p.repeats, "repeats", 3, "how often each is taken; the median counts")
 	flags.StringVar(&p.profile, "profile", "", "directory for a `perf record` of our two nodes in each case (build with STRIP= for symbols)")
+	flags.DurationVar(&p.soak, "soak", 0, "instead of comparing, load our nodes for so long and watch their memory")
 	flags.BoolVar(&check, "check", false, "exit 1 when a required ratio is missed")
 	if err := flags.Parse(args); err != nil {
 		return p, check, err
@@ -112,6 +114,9 @@ func parse(args []string) (p plan, check bool, err error) {
 // run measures everything and prints the report. It returns how many of the
 // required ratios were missed.
 func (p plan) run(ctx context.Context) (missed int, err error) {
+	if p.soak > 0 {
+		return 0, p.runSoak(ctx)
+	}
 	began := time.Now()
 	fmt.Printf("%d s per measurement, medians of %d, contenders taking turns.\n", p.seconds, p.repeats)
 	for _, setting := range p.settings {

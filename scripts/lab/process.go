@@ -174,12 +174,17 @@ func (p *Process) CPU() (time.Duration, error) {
 }
 
 // PeakRSS is the most memory, in bytes, that the process has had resident.
-func (p *Process) PeakRSS() (int64, error) {
+func (p *Process) PeakRSS() (int64, error) { return p.memory("VmHWM:") }
+
+// RSS is the memory, in bytes, that the process has resident now.
+func (p *Process) RSS() (int64, error) { return p.memory("VmRSS:") }
+
+func (p *Process) memory(field string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
 	if err != nil {
 		return 0, err
 	}
-	_, after, found := strings.Cut(string(status), "VmHWM:")
+	_, after, found := strings.Cut(string(status), field)
 	if !found {
 		return 0, fmt.Errorf("%s is gone", p.name)
 	}
