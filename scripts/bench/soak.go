@@ -18,7 +18,7 @@ const flat = 1.15
 
 // runSoak loads our two nodes with alternating directions and watches their
 // resident memory. It fails when the memory grows.
-func (p plan) runSoak(ctx context.Context) error {
+func (p plan) runSoak(ctx context.Context) (err error) {
 	l, err := lab.New()
 	if err != nil {
 		return err
