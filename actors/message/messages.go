@@ -119,3 +119,9 @@ func (Publish) toGossip() {}
 type Leave struct{ Reply actors.Reply[error] }
 
 func (Leave) toGossip() {}
+
+// Repeat asks gossip to tell routes and peers everything again, because one of
+// them began anew and knows nothing.
+type Repeat struct{}
+
+func (Repeat) toGossip() {}

@@ -1,0 +1,517 @@
+package gossip
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+)
+
+func TestTwoNodesLearnOfEachOtherOnceTheyAreLinked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2)
+		defer m.stop()
+		a, b := m.nodes[0], m.nodes[1]
+		<-time.After(5 * time.Second)
+		if n := len(a.config.Board.View().Nodes); n != 0 {
+			t.Fatalf("%d nodes before there is a link", n)
+		}
+		link(a, b)
+		took := m.allSee(2*time.Second, a, b)
+		t.Logf("after %v", took)
+		within(t, time.Second, "routes, peers and keys are told", func() bool {
+			return a.routes.Depth() == 1 && a.peers.Depth() == 1 && a.keys.Depth() == 1
+		})
+		ad := (<-a.routes.C()).(message.Advertised).Advert
+		if ad.ID != b.id || fmt.Sprint(ad.Routes) != "[192.168.2.0/24]" {
+			t.Fatalf("%+v", ad)
+		}
+		if k := (<-a.peers.C()).(message.Known).Advert; k.ID != b.id {
+			t.Fatalf("%+v", k)
+		}
+		if w := (<-a.keys.C()).(message.Witnessed).Advert; w.ID != b.id {
+			t.Fatalf("%+v", w)
+		}
+		if n := a.sees(b.id); n.Name != "node-2" || n.Version != "1.0" || n.LastSeen.IsZero() {
+			t.Fatalf("%+v", n)
+		}
+	})
+}
+
+func TestNewcomersJoinThroughTheSeedAndAllSeeAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 10)
+		defer m.stop()
+		m.net.set(func() { m.net.loss = 0.1 })
+		m.star()
+		t.Logf("10 nodes after %v", m.allSee(10*time.Second, m.nodes...))
+		late := m.add(11)
+		link(late, m.nodes[4]) // any member will do
+		t.Logf("a newcomer after %v", m.allSee(10*time.Second, m.nodes...))
+		// Nobody is ever taken for gone.
+		<-time.After(2 * time.Minute)
+		synctest.Wait()
+		for _, x := range m.nodes {
+			for _, msg := range drain(x.routes) {
+				if w, ok := msg.(message.Withdrawn); ok {
+					t.Fatalf("withdrawn: %+v", w)
+				}
+			}
+		}
+	})
+}
+
+func TestPublishedAdvertReplacesTheOlderEverywhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 5)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		x := m.nodes[3]
+		for i := range 5 {
+			x.publish(func(a *message.Advert) { a.NAT = fmt.Sprintf("nat-%d", i) })
+		}
+		took := within(t, 3*time.Second, "the newest is everywhere", func() bool {
+			for _, y := range m.nodes {
+				if y != x && y.sees(x.id).NAT != "nat-4" {
+					return false
+				}
+			}
+			return true
+		})
+		t.Logf("after %v", took)
+		for _, y := range m.nodes {
+			told := map[message.NodeID]message.Advert{}
+			table(told, drain(y.routes))
+			if y != x && told[x.id].NAT != "nat-4" {
+				t.Fatalf("routes were told %+v", told[x.id])
+			}
+		}
+	})
+}
+
+func TestAdvertTooLargeForAPacketArrivesAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 6)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		x := m.nodes[3]
+		x.publish(func(a *message.Advert) {
+			for i := range message.MaxRoutes - 1 {
+				a.Routes = append(a.Routes, netip.MustParsePrefix(fmt.Sprintf("172.16.%d.0/24", i)))
+			}
+		})
+		took := within(t, 3*time.Second, "it is everywhere", func() bool {
+			for _, y := range m.nodes {
+				if y != x && len(y.sees(x.id).Routes) != message.MaxRoutes {
+					return false
+				}
+			}
+			return true
+		})
+		t.Logf("after %v", took)
+	})
+}
+
+func TestLostBroadcastsAreRepairedByPushPull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 4)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		m.net.set(func() { m.net.loss = 1 }) // packets only: streams still pass
+		x := m.nodes[2]
+		x.publish(func(a *message.Advert) { a.NAT = "symm" })
+		took := within(t, 5*time.Minute, "the advert is everywhere", func() bool {
+			for _, y := range m.nodes {
+				if y != x && y.sees(x.id).NAT != "symm" {
+					return false
+				}
+			}
+			return true
+		})
+		t.Logf("after %v", took)
+	})
+}
+
+func TestLeavingNodeTakesOnlyItsOwnRoutesAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 5)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		x := m.nodes[2]
+		told := make([]map[message.NodeID]message.Advert, len(m.nodes))
+		for i, y := range m.nodes {
+			told[i] = map[message.NodeID]message.Advert{}
+			table(told[i], drain(y.routes))
+			drain(y.peers)
+		}
+		reply, answer := newReply()
+		begin := time.Now()
+		x.box.Ref().Offer(message.Leave{Reply: reply})
+		if err := <-answer; err != nil || time.Since(begin) > 900*time.Millisecond {
+			t.Fatalf("%v after %v", err, time.Since(begin))
+		}
+		x.stop()
+		within(t, 2*time.Second, "all know that it left", func() bool {
+			for _, y := range m.nodes {
+				if y != x && y.sees(x.id).State != Left {
+					return false
+				}
+			}
+			return true
+		})
+		<-time.After(time.Minute)
+		synctest.Wait()
+		for i, y := range m.nodes {
+			if y == x {
+				continue
+			}
+			table(told[i], drain(y.routes))
+			if _, there := told[i][x.id]; there || len(told[i]) != 3 {
+				t.Fatalf("%s has routes of %d nodes", y.config.Self.Name, len(told[i]))
+			}
+			if got := drain(y.peers); len(got) != 1 || got[0] != (message.Forgotten{Node: x.id, Left: true}) {
+				t.Fatalf("peers were told %+v", got)
+			}
+			if s := y.sees(x.id).State; s != Left {
+				t.Fatalf("a minute later it is %s", s)
+			}
+		}
+	})
+}
+
+func TestNodeThatDiesIsSuspectedThenDeadAndNotLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 4)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		x := m.nodes[3]
+		x.stop() // without a word
+		suspected := within(t, 20*time.Second, "somebody suspects it", func() bool {
+			for _, y := range m.nodes[:3] {
+				if y.sees(x.id).State == Suspect {
+					return true
+				}
+			}
+			return false
+		})
+		died := within(t, 30*time.Second, "all take it for dead", func() bool {
+			for _, y := range m.nodes[:3] {
+				if y.sees(x.id).State != Dead {
+					return false
+				}
+			}
+			return true
+		})
+		t.Logf("suspected after %v, dead %v later", suspected, died)
+		for _, y := range m.nodes[:3] {
+			told := map[message.NodeID]message.Advert{}
+			table(told, drain(y.routes))
+			if _, there := told[x.id]; there || len(told) != 2 {
+				t.Fatalf("routes know %d nodes", len(told))
+			}
+			all := drain(y.peers)
+			if last := all[len(all)-1]; last != (message.Forgotten{Node: x.id}) {
+				t.Fatalf("peers were told %+v", last)
+			}
+		}
+		// It comes back as itself.
+		x.start()
+		link(x, m.nodes[0])
+		t.Logf("back after %v", m.allSee(10*time.Second, m.nodes...))
+	})
+}
+
+func TestRestartedNodeIsTakenAtOnce(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		t.Run(fmt.Sprintf("moved=%v", moved), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMesh(t, 4)
+				defer m.stop()
+				m.star()
+				m.allSee(5*time.Second, m.nodes...)
+				old := m.nodes[3]
+				old.stop()
+				<-time.After(time.Second)
+				self := template(4)
+				self.NAT = "second run"
+				if moved {
+					self.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.44/24")}
+				}
+				x := m.prepare(4, self)
+				x.start()
+				m.nodes[3] = x
+				link(x, m.nodes[0])
+				took := within(t, 3*time.Second, "all see the second run", func() bool {
+					for _, y := range m.nodes[:3] {
+						if n := y.sees(x.id); n.NAT != "second run" || n.State != Alive || n.Addresses[0] != self.Addresses[0] {
+							return false
+						}
+					}
+					return len(x.config.Board.View().Nodes) == 3
+				})
+				t.Logf("after %v", took)
+				<-time.After(2 * time.Minute) // the old member, if any, is given up by now
+				synctest.Wait()
+				for _, y := range m.nodes[:3] {
+					for _, msg := range drain(y.routes) {
+						if w, gone := msg.(message.Withdrawn); gone {
+							t.Fatalf("withdrawn: %+v", w)
+						}
+					}
+				}
+				m.allSee(0, m.nodes...)
+			})
+		})
+	}
+}
+
+func TestPartitionHealsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 6)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		east := func(a netip.Addr) bool { return a.As4()[3] > 3 }
+		m.net.set(func() { m.net.cut = func(a, b netip.Addr) bool { return east(a) != east(b) } })
+		within(t, time.Minute, "each side gives the other up", func() bool {
+			for _, x := range m.nodes {
+				for _, y := range m.nodes {
+					if east(x.config.Bind) != east(y.config.Bind) && x.sees(y.id).State != Dead {
+						return false
+					}
+				}
+			}
+			return true
+		})
+		m.nodes[4].publish(func(a *message.Advert) { a.NAT = "while apart" })
+		<-time.After(5 * time.Minute) // until memberlist has forgotten the other side
+		m.net.set(func() { m.net.cut = nil })
+		t.Logf("healed after %v", m.allSee(90*time.Second, m.nodes...))
+		within(t, 40*time.Second, "news of that time arrives", func() bool { return m.nodes[1].sees(m.nodes[4].id).NAT == "while apart" })
+	})
+}
+
+func TestMeshOutlivesItsSeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 4)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		m.nodes[0].stop()
+		<-time.After(time.Minute)
+		late := m.add(5)
+		link(late, m.nodes[2])
+		m.allSee(10*time.Second, m.nodes[1:]...)
+		m.nodes[0].start()
+		link(m.nodes[0], m.nodes[1])
+		t.Logf("the seed is back after %v", m.allSee(5*time.Second, m.nodes...))
+	})
+}
+
+func TestMemberCannotSpeakForAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2)
+		defer m.stop()
+		link(m.nodes[0], m.nodes[1])
+		m.allSee(5*time.Second, m.nodes...)
+		// One who holds the mesh key, but says that it is another node.
+		place := netip.MustParseAddrPort("10.0.0.66:7946")
+		transport, err := m.net.transport(place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := memberName{idOf(3), place}
+		evil := keyOf(66)
+		d := &delegate{board: NewBoard(), queue: &memberlist.TransmitLimitedQueue{NumNodes: func() int { return 3 }, RetransmitMult: 4},
+			meta: memberMeta{}.seal(evil, name)}
+		forged := sealAs(t, 2, message.Advert{Seq: 1 << 60, Name: "node-2", Addresses: template(2).Addresses, NAT: "forged"})
+		forged[len(forged)-1] ^= 1 // in the signature
+		d.board.memory.Store(&memory{sealed: [][]byte{forged}})
+		conf := memberConfig(name, DefaultMTU, [32]byte{7}, transport, d, &memberLog{log: m.nodes[0].config.Log.Named("evil")})
+		conf.Alive, conf.Events, conf.Ping = nil, nil, nil
+		list, err := memberlist.Create(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer list.Shutdown()
+		if _, err := list.Join([]string{"10.0.0.1:7946"}); err != nil {
+			t.Fatal(err)
+		}
+		d.queue.QueueBroadcast(&advertBroadcast{node: "x", note: appendNote(nil, forged)})
+		<-time.After(time.Minute)
+		synctest.Wait()
+		for _, x := range m.nodes {
+			if s := x.sees(idOf(3)).State; s != "" {
+				t.Fatalf("%s sees the forged member as %s", x.config.Self.Name, s)
+			}
+		}
+		if n := m.nodes[0].sees(m.nodes[1].id); n.NAT != "" || n.State != Alive {
+			t.Fatalf("a forged advert was believed: %+v", n)
+		}
+	})
+}
+
+func TestWrongKeyStaysOutside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2)
+		defer m.stop()
+		x := m.prepare(3, template(3))
+		x.config.SecretKey = [32]byte{8}
+		x.start()
+		m.nodes = append(m.nodes, x)
+		m.star()
+		m.allSee(5*time.Second, m.nodes[:2]...)
+		<-time.After(time.Minute)
+		synctest.Wait()
+		if len(x.config.Board.View().Nodes) != 0 || m.nodes[0].sees(x.id).State != "" {
+			t.Fatal("it got in")
+		}
+	})
+}
+
+func sealAs(t testing.TB, n int, a message.Advert) []byte {
+	t.Helper()
+	a.ID = idOf(n)
+	if a.Name == "" {
+		a.Name = fmt.Sprintf("node-%d", n)
+	}
+	sealed, err := a.Seal(keyOf(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+func TestNodePublishesAboveANewerAdvertOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2)
+		defer m.stop()
+		link(m.nodes[0], m.nodes[1])
+		m.allSee(5*time.Second, m.nodes...)
+		x, y := m.nodes[0], m.nodes[1]
+		// What its last run said when its clock was a year ahead.
+		ahead := uint64(time.Now().AddDate(1, 0, 0).UnixMilli())
+		y.actor.inbox.Ref().Offer(noteHeard{appendNote(nil, sealAs(t, 1, message.Advert{Seq: ahead, NAT: "old run", Addresses: template(1).Addresses}))})
+		within(t, 40*time.Second, "it outbids its past", func() bool {
+			return x.config.Board.View().Self.Seq == ahead+1 && y.sees(x.id).NAT == ""
+		})
+	})
+}
+
+func TestFullMailboxesAreToldLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 8)
+		defer m.stop()
+		x := m.prepare(9, template(9))
+		x.routes = newBox[message.ToRoutes](1)
+		x.peers = newBox[message.ToPeers](1)
+		x.keys = newBox[message.ToKeys](1)
+		x.config.Routes, x.config.Peers, x.config.Keys = x.routes.Ref(), x.peers.Ref(), x.keys.Ref()
+		x.start()
+		m.nodes = append(m.nodes, x)
+		m.star()
+		m.allSee(10*time.Second, m.nodes...)
+		told, known, bound := map[message.NodeID]message.Advert{}, 0, 0
+		within(t, 30*time.Second, "all news arrives", func() bool {
+			table(told, drain(x.routes))
+			known += len(drain(x.peers))
+			bound += len(drain(x.keys))
+			return len(told) == 8 && known == 8 && bound == 8
+		})
+	})
+}
+
+func TestRestartOfTheActorGoesOnWhereItStood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 4)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		x, gone := m.nodes[1], m.nodes[3]
+		x.publish(func(a *message.Advert) { a.NAT = "cone" })
+		within(t, 3*time.Second, "it is published", func() bool { return m.nodes[0].sees(x.id).NAT == "cone" })
+		told := map[message.NodeID]message.Advert{}
+		table(told, drain(x.routes))
+		x.config.Self = template(2) // what the tree gives to every run
+		x.stop()
+		gone.stop()
+		x.start() // and nobody tells it of its links again
+		within(t, 5*time.Second, "it is back among the others", func() bool {
+			return x.sees(m.nodes[0].id).State == Alive && x.actor.joined && m.nodes[0].sees(x.id).State == Alive
+		})
+		within(t, 2*time.Minute, "the one that died meanwhile is withdrawn", func() bool {
+			table(told, drain(x.routes))
+			_, there := told[gone.id]
+			return !there
+		})
+		if len(told) != 2 || m.nodes[2].sees(x.id).NAT != "cone" {
+			t.Fatalf("%d nodes in the table, advert %+v", len(told), m.nodes[2].sees(x.id))
+		}
+	})
+}
+
+func TestNodeThatIsNotAdmittedIsWithheldUntilItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2)
+		defer m.stop()
+		x := m.prepare(3, template(3))
+		verdict := make(chan string, 1)
+		verdict <- "address 10.0.0.2 is taken"
+		x.config.Admits = func(a message.Advert) string {
+			why := <-verdict
+			verdict <- why
+			if a.ID == idOf(2) {
+				return why
+			}
+			return ""
+		}
+		x.start()
+		m.nodes = append(m.nodes, x)
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		told := map[message.NodeID]message.Advert{}
+		table(told, drain(x.routes))
+		if _, there := told[idOf(2)]; there || !strings.Contains(x.sees(idOf(2)).Withheld, "taken") {
+			t.Fatalf("%+v", x.sees(idOf(2)))
+		}
+		<-verdict
+		verdict <- ""
+		within(t, 10*time.Second, "it is told of later", func() bool {
+			table(told, drain(x.routes))
+			return len(told) == 2
+		})
+		<-verdict
+		verdict <- "revoked"
+		within(t, 10*time.Second, "it is withdrawn again", func() bool {
+			table(told, drain(x.routes))
+			return len(told) == 1
+		})
+	})
+}
+
+func TestRepeatTellsEverythingAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 3)
+		defer m.stop()
+		m.star()
+		m.allSee(5*time.Second, m.nodes...)
+		x := m.nodes[2]
+		<-time.After(time.Second)
+		synctest.Wait()
+		drain(x.routes)
+		drain(x.peers)
+		x.box.Ref().Offer(message.Repeat{})
+		within(t, time.Second, "both are told again", func() bool { return x.routes.Depth() == 2 && x.peers.Depth() == 2 })
+	})
+}

@@ -1,0 +1,115 @@
+package gossip
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+)
+
+const (
+	joinRetry    = 500 * time.Millisecond // after the first try that failed; doubled each time
+	joinRetryMax = 15 * time.Second
+	rejoinEvery  = 30 * time.Second // one node that is dead is tried in this time
+	maxJoining   = 3                // tries at a time
+)
+
+// joiner decides through whom to join the mesh, and when. The rule is: a node
+// that we have a link to but that is no living member is to be joined through,
+// until it is one. That covers the first start, a restarted node, a partition
+// that healed and the loss of all members alike. Besides, now and then a dead
+// node is tried without a link, as nobody else may remember it.
+//
+// It is pure and belongs to one goroutine; use [newJoiner].
+type joiner struct {
+	links  map[message.NodeID]*attempt
+	busy   int
+	rejoin time.Time // when a dead node is tried next
+}
+
+// attempt is the state of joining through one linked node.
+type attempt struct {
+	place netip.AddrPort
+	seed  bool
+	busy  bool
+	tries int
+	next  time.Time
+}
+
+// join is one try that the caller is to make and to report by [joiner.done].
+type join struct {
+	id    message.NodeID
+	place netip.AddrPort
+}
+
+func newJoiner(now time.Time) *joiner {
+	return &joiner{links: make(map[message.NodeID]*attempt), rejoin: now.Add(rejoinEvery)}
+}
+
+// up notes a link to the node named id, whose gossip listens at place. A link
+// that was up already is tried at once again only if its place is another.
+func (j *joiner) up(now time.Time, id message.NodeID, place netip.AddrPort, seed bool) {
+	a := j.links[id]
+	if a == nil || a.place != place {
+		a = &attempt{place: place, next: now}
+		j.links[id] = a
+	}
+	a.seed = seed
+}
+
+// down notes that there is no link to the node any more.
+func (j *joiner) down(id message.NodeID) { delete(j.links, id) }
+
+// due returns the tries to be made now. present says who is a living member;
+// dead lists the places of nodes that died, in any order, and is called only
+// when one is wanted; pick chooses one of n.
+func (j *joiner) due(now time.Time, present func(message.NodeID) bool, dead func() []join, pick func(n int) int) (out []join) {
+	for id, a := range j.links {
+		if present(id) {
+			a.tries, a.next = 0, now // the day it is lost, it is tried at once
+			continue
+		}
+		if !a.busy && !now.Before(a.next) {
+			out = append(out, join{id, a.place})
+		}
+	}
+	// Seeds first: they know the most members and are surest to be reached.
+	slices.SortFunc(out, func(a, b join) int {
+		if s, t := j.links[a.id].seed, j.links[b.id].seed; s != t {
+			if s {
+				return -1
+			}
+			return 1
+		}
+		return slices.Compare(a.id[:], b.id[:])
+	})
+	out = out[:min(len(out), max(maxJoining-j.busy, 0))]
+	for _, t := range out {
+		j.links[t.id].busy = true
+	}
+	if !now.Before(j.rejoin) && j.busy+len(out) < maxJoining {
+		j.rejoin = now.Add(rejoinEvery)
+		if lost := dead(); len(lost) > 0 {
+			out = append(out, lost[pick(len(lost))])
+		}
+	}
+	j.busy += len(out)
+	return out
+}
+
+// done reports how a try ended.
+func (j *joiner) done(now time.Time, t join, err error) {
+	j.busy--
+	a := j.links[t.id]
+	if a == nil || a.place != t.place {
+		return
+	}
+	a.busy = false
+	// Also after success, as the member may be lost again before anybody
+	// looked: a try that helped ends the series by making the node present.
+	a.next = now.Add(min(joinRetry<<min(a.tries, 10), joinRetryMax))
+	if a.tries++; err == nil {
+		a.tries = 1
+	}
+}
