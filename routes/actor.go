@@ -81,6 +81,7 @@ func (a *Actor) Run(ctx context.Context) error {
 	again := time.NewTimer(a.cfg.Interval) // to look at the host again
 	defer again.Stop()
 	var changes <-chan struct{}
+	pause := settleTime
 	if a.cfg.Host != nil {
 		changes = a.cfg.Host.Changes()
 	}
@@ -97,13 +98,17 @@ func (a *Actor) Run(ctx context.Context) error {
 				a.settle(false, again)
 			}
 		case <-changes:
-			again.Reset(settleTime)
+			again.Reset(pause)
 			changes = nil // until then they all mean the same
 		case <-again.C:
 			if a.cfg.Host != nil {
 				changes = a.cfg.Host.Changes()
 			}
+			began := time.Now()
 			a.settle(true, again)
+			// Where the table is huge and never still, reading it must not
+			// become all that we do.
+			pause = max(settleTime, 20*time.Since(began))
 		case <-tick.C:
 			a.settle(true, again)
 		}

@@ -151,13 +151,14 @@ func (k *Kernel) Connected() ([]netip.Prefix, error) {
 			all = append(all, p)
 		}
 	}
-	err = k.each(func(r *netlink.Route, p netip.Prefix) {
+	found, err := k.search(func(r *netlink.Route, p netip.Prefix) bool {
 		onLink := r.Gw == nil && len(r.MultiPath) == 0 && r.Via == nil && r.Type == unix.RTN_UNICAST
 		made := r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_DHCP || r.Protocol == unix.RTPROT_RA
-		if onLink && made && !skip[r.LinkIndex] && p.Bits() > 0 && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast() {
-			all = append(all, p)
-		}
+		return onLink && made && !skip[r.LinkIndex] && p.Bits() > 0 && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast()
 	})
+	for _, f := range found {
+		all = append(all, f.prefix)
+	}
 	return all, err
 }
 
@@ -187,46 +188,56 @@ func (k *Kernel) routes(index int, want []netip.Prefix) (ours map[netip.Prefix]b
 		}
 	}
 	ours, others = make(map[netip.Prefix]bool), make(map[netip.Prefix]string)
-	err = k.each(func(r *netlink.Route, p netip.Prefix) {
-		switch {
-		case r.Protocol == Protocol && r.LinkIndex == index:
-			ours[p] = true
-		case wanted[p]:
-			where := ""
-			if l, err := k.rtnl.LinkByIndex(r.LinkIndex); err == nil {
-				where = " dev " + l.Attrs().Name
-			}
-			others[p] = fmt.Sprintf("there is a route of somebody else for it: %s%s proto %s", p, where, r.Protocol)
+	isOurs := func(r *netlink.Route) bool { return r.Protocol == Protocol && r.LinkIndex == index }
+	found, err := k.search(func(r *netlink.Route, p netip.Prefix) bool { return isOurs(r) || wanted[p] })
+	for _, f := range found {
+		if isOurs(&f.route) {
+			ours[f.prefix] = true
+			continue
 		}
-	})
+		where := ""
+		if l, err := k.rtnl.LinkByIndex(f.route.LinkIndex); err == nil {
+			where = " dev " + l.Attrs().Name
+		}
+		others[f.prefix] = fmt.Sprintf("there is a route of somebody else for it: %s%s proto %s", f.prefix, where, f.route.Protocol)
+	}
 	return ours, others, err
 }
 
-// each shows every route of the main table. A table that changes while it is
-// read is read again.
-func (k *Kernel) each(see func(*netlink.Route, netip.Prefix)) error {
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		all, err := dump(func() (kept []netlink.Route, err error) { return k.rtnl.RouteList(nil, family) })
+type found struct {
+	route  netlink.Route
+	prefix netip.Prefix
+}
+
+// search returns the routes of the main table that match. It holds no more than
+// those: a router may have a million.
+func (k *Kernel) search(match func(*netlink.Route, netip.Prefix) bool) (all []found, err error) {
+	for family, whole := range map[int]netip.Prefix{
+		netlink.FAMILY_V4: netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+		netlink.FAMILY_V6: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+	} {
+		some, err := dump(func() (some []found, err error) {
+			err = k.rtnl.RouteListFilteredIter(family, &netlink.Route{}, 0, func(r netlink.Route) bool {
+				p := whole
+				if r.Dst != nil {
+					p = prefixOf(r.Dst).Masked()
+				}
+				if p.IsValid() && match(&r, p) {
+					some = append(some, found{r, p})
+				}
+				return true
+			})
+			return some, err
+		})
 		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
-			return fmt.Errorf("read the routing table: %w", err)
+			return nil, fmt.Errorf("read the routing table: %w", err)
 		}
-		for i := range all {
-			p := prefixOf(all[i].Dst)
-			if all[i].Dst == nil {
-				p = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-				if family == netlink.FAMILY_V6 {
-					p = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-				}
-			}
-			if p.IsValid() {
-				see(&all[i], p.Masked())
-			}
-		}
+		all = append(all, some...)
 	}
-	return nil
+	return all, nil
 }
 
 // dump repeats a netlink dump that the kernel says was inconsistent.
