@@ -224,3 +224,23 @@ func TestASupervisorRunsOnce(t *testing.T) {
 		s.stop()
 	})
 }
+
+func TestAPanicOfObserveLeavesNoChildBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ended := make(chan struct{})
+		broken := func() Actor {
+			return NewSupervisor("sub", Policy{Observe: func(Event) { panic("observer") }},
+				Spec{Name: "leaf", New: func() Actor {
+					return Func(func(ctx context.Context) error { <-ctx.Done(); close(ended); return nil })
+				}})
+		}
+		s := newStage(t, Policy{MaxRestarts: -1})
+		s.add(Spec{Name: "sub", New: broken}).play()
+		var p *PanicError
+		if err := <-s.result; !errors.As(err, &p) || p.Value != "observer" {
+			t.Fatal(err)
+		}
+		<-ended
+		s.cancel()
+	})
+}
