@@ -76,6 +76,7 @@ type observation struct {
 const (
 	failureMemory = 30 * time.Second
 	replacedGrace = 5 * time.Second
+	acceptedGrace = 30 * time.Second // of a path that the other side made
 	wantFor       = 60 * time.Second
 	refusedPause  = 60 * time.Second
 )
@@ -186,17 +187,22 @@ func (m *machine) touch(now time.Time, in *Inbound, p packet.Path) {
 	}
 	delete(m.failures, p)
 	m.arrivedOn(now, p)
-	switch {
-	case !s.confirmed:
-		s.confirmed, s.final = true, nil
-		m.owner = s.fate
-		m.emit(decided{s.fate, fate{peer: in.peer, up: true}})
+	if m.current == nil && s.confirmed { // it was given up too early
 		m.promote(now, s)
-	case m.current == nil: // it was given up too early
-		m.promote(now, s)
-	default:
-		m.publish()
 	}
+	m.publish()
+}
+
+// confirm takes a sign that the peer has admitted us and uses the session. A
+// datagram alone is none: it could hold a refusal.
+func (m *machine) confirm(now time.Time, s *session) {
+	if s.confirmed {
+		return
+	}
+	s.confirmed, s.final = true, nil
+	m.owner = s.fate
+	m.emit(decided{s.fate, fate{peer: s.in.peer, up: true}})
+	m.promote(now, s)
 }
 
 // again says that the peer repeated its third message: our first datagram on
@@ -243,10 +249,25 @@ func (m *machine) setDirect(now time.Time, p packet.Path) {
 		return
 	}
 	if m.direct != nil {
-		m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(replacedGrace)})
+		grace := replacedGrace
+		if !m.dialled(m.direct) {
+			grace = acceptedGrace
+		}
+		m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(grace)})
 	}
 	m.direct = p
 	m.emit(keepDirect{p})
+}
+
+// dialled says whether this side made the path. The other side then leaves the
+// closing of it to us for a while: if both chose one of two to close, both would go.
+func (m *machine) dialled(p packet.Path) bool {
+	for _, s := range m.sessions {
+		if s.fromSeed && s.path == p {
+			return true
+		}
+	}
+	return false
 }
 
 // follow changes the path in use; the caller publishes.
@@ -288,7 +309,10 @@ func (m *machine) refused(now time.Time, in *Inbound, reason string) {
 	}
 	m.emit(decided{s.fate, fate{refusal: reason}}) // before end says that the path is lost
 	m.end()
-	m.problem, m.refusal = reason, reason
+	m.problem = reason
+	if !s.fromSeed { // the seed's actor says it otherwise
+		m.refusal = reason
+	}
 	m.pause = now.Add(refusedPause)
 }
 

@@ -31,7 +31,7 @@ func (l *link) show(now time.Time) {
 		s.Seed = old.Seed || m.current.fromSeed
 		in := m.current.in
 		m.current.rxLoss.update(in.highest.Load(), in.received.Load())
-		s.Loss = max(m.current.txLoss.share, m.current.rxLoss.share)
+		s.Loss = max(m.current.txLoss.share(), m.current.rxLoss.share())
 	}
 	if m.usable {
 		s.Path, s.Endpoint = m.path.Kind().String(), m.path.Remote().String()

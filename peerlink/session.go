@@ -67,8 +67,11 @@ func (s *session) rekeyDue(now time.Time, jitter time.Duration) bool {
 // of those lost. Its zero value has seen nothing.
 type lossMeter struct {
 	highest, received uint64
-	share             float64
+	smooth            float64 // below zero while what was late catches up
 }
+
+// share is the part that is lost, 0 to 1.
+func (l *lossMeter) share() float64 { return max(l.smooth, 0) }
 
 // minSample is how many datagrams an update of the share is made of at least.
 const minSample = 20
@@ -83,11 +86,11 @@ func (l *lossMeter) update(highest, received uint64) {
 	if sent < minSample {
 		return
 	}
-	lost := 1 - min(float64(got)/float64(sent), 1)
+	lost := 1 - float64(got)/float64(sent)
 	if l.highest == 0 {
-		l.share = lost
+		l.smooth = lost
 	} else {
-		l.share += (lost - l.share) / 4
+		l.smooth += (lost - l.smooth) / 4
 	}
 	l.highest, l.received = highest, received
 }

@@ -233,10 +233,12 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 	for _, f := range frames {
 		switch f := f.(type) {
 		case wire.Ping:
+			m.confirm(now, s)
 			s.txLoss.update(f.Highest, f.Received)
 			// Where it came from: a probe of a path asks about that path.
 			m.emit(send{s, p, wire.Pong{ID: f.ID, Time: f.Time}})
 		case wire.Pong:
+			m.confirm(now, s)
 			s.txLoss.update(f.Highest, f.Received)
 			if p == m.path {
 				m.rtt.update(time.Duration(clock - f.Time))

@@ -1,0 +1,226 @@
+package peerlink
+
+import (
+	"context"
+	"crypto/sha256"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+func wrongKey(c *Config) { c.MeshKey = sha256.Sum256([]byte("another mesh")) }
+
+func TestAWrongKeyIsNamedOnceOnBothSides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed := n.start("fra-seed", seedAddr, nil, nil)
+		site := n.start("office", "192.0.2.2:1", []string{seedAddr}, wrongKey)
+		good := n.start("nas", "192.0.2.3:1", []string{seedAddr}, nil)
+		both(t, seed, good, 3*time.Second)
+		pass(9 * time.Minute)
+		const text = "Decryption error (wrong key?)"
+		if c := site.log.count(text); c != 1 {
+			t.Errorf("the site said it %d times", c)
+		}
+		if c := seed.log.count(text); c != 1 {
+			t.Errorf("the seed said it %d times", c)
+		}
+		if seed.d.Undecipherable() == 0 || len(seed.d.Peers()) != 1 {
+			t.Errorf("%d undecipherable, %d peers", seed.d.Undecipherable(), len(seed.d.Peers()))
+		}
+	})
+}
+
+func TestARefusedNodeReadsTheSentenceOnceAndRetriesSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed := n.start("fra-seed", seedAddr, nil, nil)
+		site := n.start("outlaw", "192.0.2.2:1", []string{seedAddr}, nil)
+		pass(9 * time.Minute)
+		if c := site.log.count("the seed does not connect: seed=" + seedAddr + ` reason="address 10.0.0.2 belongs`); c != 1 {
+			t.Errorf("the site said it %d times: %v", c, site.log.lines)
+		}
+		if c := seed.log.count("a node was refused"); c != 1 {
+			t.Errorf("the seed said it %d times", c)
+		}
+		if seed.link(site).State == Up || site.link(seed).State == Up {
+			t.Error("they are linked all the same")
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if tries := n.ports - 40000; tries < 5 || tries > 20 {
+			t.Errorf("%d tries in 9 minutes", tries)
+		}
+	})
+}
+
+func TestAWrongClockIsCorrectedAndNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed := n.start("fra-seed", seedAddr, nil, nil)
+		site := n.start("office", "192.0.2.2:1", nil, nil)
+		if err := site.join(seedAddr); err != nil {
+			t.Fatal(err)
+		}
+		both(t, seed, site, 3*time.Second)
+		// The machine's clock cannot be moved inside the bubble: a correction
+		// that is wrong by an hour makes the same first message.
+		init := initiation{sender: newSender(site.d), answers: actors.NewMailbox[answered]("", 4).Ref(), log: site.d.cfg.Log}
+		answers := actors.NewMailbox[answered]("", 4)
+		init.answers, init.offset = answers.Ref(), -time.Hour
+		out := site.d.Peer(seed.d.cfg.ID).Outbound()
+		if err := init.begin(out.Path(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := init.answer(<-answers.C(), time.Now()); p != nil || err != errClock {
+			t.Fatalf("got %v, %v", p, err)
+		}
+		if init.offset < -time.Second || init.offset > time.Second {
+			t.Errorf("the correction is %v", init.offset)
+		}
+		if c := site.log.count("clock differs"); c != 1 {
+			t.Errorf("said %d times", c)
+		}
+		if err := init.begin(out.Path(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := init.answer(<-answers.C(), time.Now()); p == nil || err != nil {
+			t.Errorf("the corrected try got %v, %v", p, err)
+		}
+	})
+}
+
+// join asks the peers actor for one more seed.
+func (s *site) join(address string) error {
+	err, askErr := actors.Ask(context.Background(), s.d.Ref(), func(r actors.Reply[error]) message.ToPeers {
+		return message.JoinSeed{Seed: address, Reply: r}
+	})
+	if askErr != nil {
+		return askErr
+	}
+	return err
+}
+
+func TestASeedCanBeAddedAtRunTimeAndNonsenseIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed := n.start("fra-seed", seedAddr, nil, nil)
+		site := n.start("office", "192.0.2.2:1", nil, nil)
+		if err := site.join("nonsense"); err == nil || !strings.Contains(err.Error(), "HOST:PORT") {
+			t.Errorf("got %v", err)
+		}
+		if err := site.join(seedAddr); err != nil {
+			t.Fatal(err)
+		}
+		both(t, seed, site, 3*time.Second)
+	})
+}
+
+func TestTwoSeedsThatAreOneNodeShareOneFlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed := n.start("fra-seed", seedAddr, nil, nil)
+		const second = "192.0.2.1:9001"
+		n.mu.Lock()
+		n.sites[n.must(second)] = seed
+		n.mu.Unlock()
+		site := n.start("office", "192.0.2.2:1", []string{seedAddr, second}, nil)
+		both(t, seed, site, 3*time.Second)
+		pass(5 * time.Second)
+		n.mu.Lock()
+		flows := n.ports
+		n.mu.Unlock()
+		pass(time.Minute)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.ports != flows {
+			t.Errorf("%d more flows in an idle minute", n.ports-flows)
+		}
+	})
+}
+
+func TestJunkReachesNoActor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed, site := pair(n)
+		out := site.d.Peer(seed.d.cfg.ID).Outbound()
+		pass(time.Second)
+		depth := seed.d.box.Depth()
+		junk := sha256.Sum256([]byte("junk"))
+		took := 0
+		for range 20000 {
+			junk = sha256.Sum256(junk[:])
+			b := append(append([]byte{}, junk[:]...), junk[:]...)
+			h, err := seed.d.Unmask(b)
+			if err != nil || seed.d.Session(h.Index) != nil {
+				t.Fatal("junk names a session")
+			}
+			if seed.d.Handshake(b, out.Path()) {
+				took++
+			}
+		}
+		if took != 0 || seed.d.box.Depth() > depth+1 {
+			t.Errorf("%d were taken, %d messages for the actor", took, seed.d.box.Depth()-depth)
+		}
+	})
+}
+
+func TestAFullStagingQueueDropsTheOldestAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		few := func(c *Config) { c.SendQueue = 10 }
+		seed := n.start("fra-seed", seedAddr, nil, nil)
+		site := n.start("office", "192.0.2.2:1", nil, few)
+		site.d.Ref().Offer(message.Known{Advert: message.Advert{ID: seed.d.cfg.ID, Name: "fra-seed"}})
+		synctest.Wait()
+		for _, text := range strings.Fields("a b c d e f g h i j k l m") {
+			site.send(seed, text)
+			synctest.Wait()
+		}
+		if err := site.join(seedAddr); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range strings.Fields("d e f g h i j k l m") {
+			expect(t, seed, text)
+		}
+		if d := site.link(seed).TxDropped; d != 3 {
+			t.Errorf("%d dropped", d)
+		}
+		if c := site.log.count("Send queue full, dropping packet"); c != 1 {
+			t.Errorf("said %d times", c)
+		}
+	})
+}
+
+func TestTheFirstPacketOnANewPathMovesTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed, site := pair(n)
+		var fresh packet.Path
+		done := make(chan struct{})
+		site.Dial(n.must(seedAddr), func(p packet.Path, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			fresh = p
+			close(done)
+		})
+		<-done
+		out := site.d.Peer(seed.d.cfg.ID).Outbound()
+		newSender(site.d).control(out.sealer, fresh, pingFrame)
+		eventually(t, time.Second, "both use the new path", func() bool {
+			a, b := site.d.Peer(seed.d.cfg.ID).Outbound(), seed.d.Peer(site.d.cfg.ID).Outbound()
+			return a != nil && b != nil && a.Path() == fresh && b.Path() == fresh.(*memPath).other
+		})
+		pass(10 * time.Second)
+		if out.Path().Alive() {
+			t.Error("the replaced path is still open")
+		}
+		both(t, seed, site, time.Second)
+	})
+}
