@@ -86,7 +86,7 @@ func (b *backlog) due(now time.Duration, retries int, answer func(*halfOpen)) (n
 }
 
 // synAck builds the answer to a half-open connection's SYN. mss is ours.
-func (h *halfOpen) synAck(p *profile, sec *secrets, mss uint16, ms uint32) (header, options) {
+func (h *halfOpen) synAck(p *profile, sec *secrets, mss uint16, ms uint32) header {
 	o := options{mss: mss, wscale: -1, sack: p.sack && h.opts.sack}
 	effective := int(mss)
 	if p.stamps && h.opts.stamps {
@@ -98,11 +98,11 @@ func (h *halfOpen) synAck(p *profile, sec *secrets, mss uint16, ms uint32) (head
 		o.wscale = p.wscale
 	}
 	hd := header{tuple: &h.tuple, pseudo: h.tuple.pseudoSum(), ttl: p.hops(&h.tuple),
-		flags: flagSYN | flagACK, window: p.startWindow(effective), seq: h.isn, ack: h.peerISN + 1}
+		flags: flagSYN | flagACK, window: p.startWindow(effective), seq: h.isn, ack: h.peerISN + 1, opts: o}
 	if p.flowLabels && h.tuple.v6() {
 		hd.label = sec.flowLabel(&h.tuple)
 	}
-	return hd, o
+	return hd
 }
 
 // offset is what this host adds to the timestamps of a connection.

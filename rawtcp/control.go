@@ -26,7 +26,6 @@ type control struct {
 
 	wake      time.Duration // next scan; 0: none
 	refreshed time.Duration // of the wire's local addresses
-	opts      options
 	buf       [maxHeader + 1]byte
 	ack       [maxHeader]byte
 }
@@ -187,14 +186,14 @@ func (c *control) reply(now time.Duration, f *Flow, r reply) {
 		return
 	}
 	h := header{flags: r.flags, seq: r.seq, id: uint16(f.ipID.Add(1) - 1)}
-	f.fill(&h, &c.opts, ms)
+	f.fill(&h, ms)
 	n := 0
 	switch {
 	case r.flags&flagSYN != 0:
 		p := c.t.profile
-		c.opts = options{mss: ownMSS(f.hop, f.v6), wscale: p.wscale, sack: p.sack}
+		h.opts = options{mss: ownMSS(f.hop, f.v6), wscale: p.wscale, sack: p.sack}
 		if p.stamps {
-			c.opts.stamps, c.opts.val = true, f.stamp(ms)
+			h.opts.stamps, h.opts.val = true, f.stamp(ms)
 		}
 		h.ack, h.window = 0, uint16(f.initial)
 	case r.probe:
@@ -209,8 +208,7 @@ func (c *control) reply(now time.Duration, f *Flow, r reply) {
 // bare sends a segment outside any connection, as the kernel does: no options,
 // no window, IP id 0.
 func (c *control) bare(tu *tuple, flags uint8, seq, ack uint32) {
-	c.opts = options{wscale: -1}
-	h := header{tuple: tu, pseudo: tu.pseudoSum(), ttl: c.t.profile.hops(tu), flags: flags, seq: seq, ack: ack, opts: &c.opts}
+	h := header{tuple: tu, pseudo: tu.pseudoSum(), ttl: c.t.profile.hops(tu), flags: flags, seq: seq, ack: ack, opts: options{wscale: -1}}
 	c.answer(&h)
 }
 
@@ -248,7 +246,7 @@ func (c *control) scan(now time.Duration) {
 		if f.machine.state == established {
 			if wait, waiting := f.ackWait(ms); waiting {
 				if wait <= 0 {
-					t.sendAck(f, ms, &c.ack, &c.opts)
+					t.sendAck(f, ms, &c.ack)
 				} else {
 					c.wakeAt(now + wait)
 				}

@@ -113,6 +113,8 @@ func (w *kernelWire) answer(pkt []byte) error {
 	}
 }
 
+func (w *kernelWire) wake() { w.tap.Wake() }
+
 // receive leaves out what came through excluded interfaces, also those that
 // appeared after the tap's filter was made.
 func (w *kernelWire) receive() ([]link.Packet, error) {

@@ -215,8 +215,7 @@ func (c *control) synAck(now time.Duration, h *halfOpen) {
 	if h.hop != nil {
 		c.synMSS = ownMSS(h.hop, h.tuple.v6())
 	}
-	hd, o := h.synAck(c.t.profile, c.t.secrets, c.synMSS, millis(now))
-	hd.opts = &o
+	hd := h.synAck(c.t.profile, c.t.secrets, c.synMSS, millis(now))
 	if h.hop == nil {
 		c.answer(&hd)
 		return

@@ -84,12 +84,11 @@ func (f *Flow) Send(t *packet.Train) error {
 		}
 	}
 	var (
-		h    header
-		opts options
-		ms   = millis(tr.now())
-		gap  = ms - f.lastOut.Load()
+		h   header
+		ms  = millis(tr.now())
+		gap = ms - f.lastOut.Load()
 	)
-	f.fill(&h, &opts, ms)
+	f.fill(&h, ms)
 	h.seq, h.flags = seq, flagACK
 	h.id = uint16(f.ipID.Add(uint32(t.Len())) - uint32(t.Len()))
 	// The kernel sets PSH at the end of every write. Behind a burst that receive

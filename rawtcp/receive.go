@@ -17,7 +17,6 @@ type rx struct {
 	lastFlow *Flow           // of the packet before, while the same table lasts
 	lastIn   *table
 	strays   limiter
-	opts     options
 	buf      [maxHeader]byte
 }
 
@@ -50,11 +49,14 @@ func (t *Transport) Receive() (packet.Arrivals, error) {
 		for i := range packets {
 			r.packet(tab, &packets[i], now)
 		}
-		if len(r.out) > 0 {
+		if len(r.out) > 0 || len(packets) == 0 {
 			return r.out, nil
 		}
 	}
 }
+
+// Wake implements [packet.Receiver].
+func (t *Transport) Wake() { t.wire.wake() }
 
 // settle forgets young flows that the actor has published or refused.
 func (r *rx) settle(tab *table) {
@@ -108,10 +110,10 @@ func (r *rx) packet(tab *table, p *link.Packet, now time.Duration) {
 		return
 	case refusedProbe:
 		t.drops.add(dropOutOfWindow, 1)
-		t.sendAck(f, ms, &r.buf, &r.opts)
+		t.sendAck(f, ms, &r.buf)
 		return
 	case acceptedAck:
-		t.sendAck(f, ms, &r.buf, &r.opts)
+		t.sendAck(f, ms, &r.buf)
 	case accepted:
 		if len(g.payload) > 0 {
 			t.wakeForTimers() // the delayed acknowledgement
@@ -177,11 +179,11 @@ func (r *rx) accept(tab *table, g *segment, now time.Duration) *Flow {
 	return f
 }
 
-// sendAck sends a pure acknowledgement. buf and opts are scratch space of the
-// calling goroutine.
-func (t *Transport) sendAck(f *Flow, ms uint32, buf *[maxHeader]byte, opts *options) {
+// sendAck sends a pure acknowledgement. buf is scratch space of the calling
+// goroutine.
+func (t *Transport) sendAck(f *Flow, ms uint32, buf *[maxHeader]byte) {
 	h := header{seq: f.sndNxt.Load(), flags: flagACK, id: uint16(f.ipID.Add(1) - 1)}
-	f.fill(&h, opts, ms)
+	f.fill(&h, ms)
 	ip, tcp := h.size()
 	h.put(buf[:ip+tcp], 0)
 	t.sent(t.wire.sendPacket(f.hop, buf[:ip+tcp]))

@@ -74,6 +74,9 @@ func (g *segment) parse(pkt []byte) bool {
 		g.v6 = true
 		copy(g.tuple.remote[:], pkt[8:24])
 		copy(g.tuple.local[:], pkt[24:40])
+		if [12]byte(pkt[8:]) == mapped4 || [12]byte(pkt[24:]) == mapped4 {
+			return false // would be taken for IPv4
+		}
 		tcp = pkt[ip6Len:total]
 	default:
 		return false
@@ -106,7 +109,7 @@ type header struct {
 	window uint16
 	seq    uint32
 	ack    uint32
-	opts   *options
+	opts   options
 }
 
 // maxHeader is the longest header that put writes.
@@ -118,7 +121,7 @@ func (h *header) size() (ip, tcp int) {
 	if h.tuple.v6() {
 		ip = ip6Len
 	}
-	o := h.opts
+	o := &h.opts
 	if o.mss != 0 {
 		tcp += 4
 	}

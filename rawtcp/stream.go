@@ -200,15 +200,14 @@ func (s *stream) ackWait(ms uint32) (wait time.Duration, waiting bool) {
 }
 
 // fill completes h, whose flags and seq are set, with everything that a segment
-// of this connection carries. ms is the time. opts is scratch space for h.
-func (s *stream) fill(h *header, opts *options, ms uint32) {
+// of this connection carries. ms is the time.
+func (s *stream) fill(h *header, ms uint32) {
 	h.tuple, h.pseudo, h.label, h.ttl = &s.tuple, s.pseudo, s.label, s.ttl
 	h.window = s.window()
-	*opts = options{wscale: -1}
+	h.opts = options{wscale: -1}
 	if s.stamps {
-		opts.stamps, opts.val, opts.ecr = true, s.stamp(ms), s.recent.Load()
+		h.opts.stamps, h.opts.val, h.opts.ecr = true, s.stamp(ms), s.recent.Load()
 	}
-	h.opts = opts
 	h.ack = s.rcvNxt.Load()
 	raise(&s.ackSent, h.ack)
 	s.lastOut.Store(ms)

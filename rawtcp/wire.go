@@ -20,8 +20,9 @@ type wire interface {
 	// answer sends one finished IP packet, checksum and all, wherever the
 	// kernel routes it: for replies to strangers, for whom no handle is kept.
 	answer(pkt []byte) error
-	// receive is that of [link.Tap].
+	// receive and wake are those of [link.Tap].
 	receive() ([]link.Packet, error)
+	wake()
 	// setPorts makes ports the set of local ports that are received here and
 	// hidden from the kernel's TCP.
 	setPorts(ports []uint16) error

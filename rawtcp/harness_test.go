@@ -1,0 +1,27 @@
+package rawtcp
+
+import (
+	"context"
+	"testing"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
+)
+
+func contextWithEnd(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithCancel(t.Context())
+}
+
+// discard is a wire that swallows what is sent, and hands out the same packets
+// again and again.
+type discard struct{ wire }
+
+func (discard) send(hop, *packet.Train, int, int) error { return nil }
+func (discard) sendPacket(hop, []byte) error            { return nil }
+
+type replay struct {
+	discard
+	packets []link.Packet
+}
+
+func (r *replay) receive() ([]link.Packet, error) { return r.packets, nil }
