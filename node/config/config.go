@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"path/filepath"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/routes"
 )
 
 // Mode is the part that the predecessor's `-m` gives to a node.
@@ -38,13 +40,6 @@ type FEC struct {
 	Data, Parity int // datagrams per group
 }
 
-// AcceptRoutes says which prefixes announced by others may be installed here.
-// Its zero value accepts none.
-type AcceptRoutes struct {
-	All  bool           // any but default routes and what would cut this node off
-	Only []netip.Prefix // these and what lies inside them, default routes included
-}
-
 // Config is everything a node is told. It comes from [Load], which has checked
 // it as a whole; afterwards it is read-only and may be shared.
 type Config struct {
@@ -67,7 +62,7 @@ type Config struct {
 	MaxClients     int
 	Isolation      bool
 	Routes         []netip.Prefix
-	AcceptRoutes   AcceptRoutes
+	AcceptRoutes   routes.Policy
 
 	Transport     string // auto, rawtcp or udp
 	XDP           bool
@@ -110,7 +105,7 @@ func Default() Config {
 	return Config{
 		Interface: "tun0", MTU: 1400, FEC: FEC{Mode: FECAuto, Data: 10, Parity: 3},
 		SendQueue: 5000, RecvQueue: 5000, MultiClient: true, MaxClients: 100,
-		AcceptRoutes: AcceptRoutes{All: true}, Transport: "auto", XDP: true, KernelTune: true,
+		AcceptRoutes: routes.AcceptAll, Transport: "auto", XDP: true, KernelTune: true,
 		P2P: true, P2PTimeout: 5 * time.Second, P2PKeepalive: 25 * time.Second,
 		MeshRouting: true, MaxHops: 3, NATDetection: true, PortMap: true,
 		Keepalive: 5 * time.Second, Timeout: 15 * time.Second,

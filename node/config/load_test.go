@@ -1,6 +1,8 @@
 package config
 
 import (
+	"github.com/openbmx/lightweight-tunnel/routes"
+
 	"errors"
 	"net/netip"
 	"os"
@@ -167,7 +169,7 @@ func TestEveryFieldOfTheFileReachesTheConfig(t *testing.T) {
 		Name:      "fra", Key: NewSecret("0123456789abcdef"), Interface: "mesh0", InterfaceAsked: true, StateDir: "/s",
 		FEC: FEC{FECFixed, 20, 4}, SendQueue: 600, RecvQueue: 700, MaxClients: 7, Isolation: true,
 		Routes:       []netip.Prefix{netip.MustParsePrefix("192.168.5.0/24")},
-		AcceptRoutes: AcceptRoutes{Only: []netip.Prefix{netip.MustParsePrefix("192.168.0.0/16")}},
+		AcceptRoutes: acceptOnly(t, "192.168.0.0/16"),
 		Transport:    "rawtcp", P2PPort: 4000, P2PTimeout: 8 * time.Second, P2PKeepalive: 9 * time.Second, MaxHops: 2,
 		STUNOff: true, Keepalive: 7 * time.Second, Timeout: 21 * time.Second, KeyRotation: time.Hour,
 		RouteUpdate: 11 * time.Second, RouteAdvert: time.Minute, Broadcast: 250 * time.Millisecond, PeerInfoBatch: 4,
@@ -226,4 +228,13 @@ func TestOldClientFilesWithServerDefaultsAreTaken(t *testing.T) {
 	if _, _, err := load(t, strings.Replace(file, "100", "50", 1), nil); err == nil || err.Error() != "f.json:1: max_clients: contradicts mode client: it is for servers; leave it out" {
 		t.Errorf("got %v", err)
 	}
+}
+
+func acceptOnly(t *testing.T, text string) routes.Policy {
+	t.Helper()
+	p, err := routes.ParsePolicy(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/routes"
 )
 
 // Largest groups: together they stay below the 255 shards of GF(2^8).
@@ -216,18 +217,9 @@ func setRoutes(c *Config, v []string) error {
 	return nil
 }
 
-func setAcceptRoutes(c *Config, v []string) error {
-	list := split(v)
-	if len(list) == 1 && (list[0] == "all" || list[0] == "none") {
-		c.AcceptRoutes = AcceptRoutes{All: list[0] == "all"}
-		return nil
-	}
-	all, err := prefixes(list)
-	if err != nil {
-		return fmt.Errorf("%w, or all, or none", err)
-	}
-	c.AcceptRoutes = AcceptRoutes{Only: all}
-	return nil
+func setAcceptRoutes(c *Config, v []string) (err error) {
+	c.AcceptRoutes, err = routes.ParsePolicy(strings.Join(v, ","))
+	return err
 }
 
 func prefixes(v []string) ([]netip.Prefix, error) {

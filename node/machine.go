@@ -1,0 +1,168 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/node/config"
+	"github.com/openbmx/lightweight-tunnel/node/control"
+	"github.com/openbmx/lightweight-tunnel/node/pump"
+	"github.com/openbmx/lightweight-tunnel/node/tun"
+	"github.com/openbmx/lightweight-tunnel/peerlink/keys"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+	"github.com/openbmx/lightweight-tunnel/rawtcp"
+	"github.com/openbmx/lightweight-tunnel/routes"
+)
+
+// Run runs a node on this machine, in the network namespace of the calling
+// thread, until ctx ends: TUN device, fake TCP, kernel routes, control socket.
+// ready is called once it serves. What it made it takes away again.
+func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*Node)) (err error) {
+	meshKey, err := keys.ParseMeshKey(cfg.Key.Reveal())
+	if err != nil {
+		return err
+	}
+	if cfg.MTU == 0 {
+		cfg.MTU = 1400
+	}
+	var undo closers
+	defer func() { err = errors.Join(err, undo.close()) }()
+
+	device, err := tun.Open(tun.Config{
+		Name: cfg.Interface, Asked: cfg.InterfaceAsked, Addresses: cfg.Addresses, MTU: cfg.MTU,
+		SuperSize: superSize(cfg.MTU), Log: log.Named("tun"),
+	})
+	if err != nil {
+		return err
+	}
+	undo.add(device.Close)
+
+	state, err := keys.OpenStateDir(cfg.StatePath(device.Name()))
+	if err != nil {
+		return err
+	}
+	undo.add(state.Close)
+	identity, made, err := keys.LoadIdentity(state, time.Now())
+	if err != nil {
+		return err
+	}
+	book, err := keys.OpenRosterBook(state)
+	if err != nil {
+		return err
+	}
+	socket, err := control.Listen(control.SocketPath(cfg.StateDir, device.Name()))
+	if err != nil {
+		return err
+	}
+	undo.add(socket.Close)
+	kernel, err := routes.NewKernel(routes.KernelConfig{Device: device.Name, Tune: cfg.KernelTune, Log: log.Named("routes")})
+	if err != nil {
+		return err
+	}
+	undo.add(func() error { kernel.Close(); return nil })
+	forwarding, err := routes.NewForwarding(routes.ForwardingConfig{
+		StateDir: state.Path("."), Tune: cfg.KernelTune, Log: log.Named("routes"),
+	})
+	if err != nil {
+		return err
+	}
+	transport, err := rawtcp.New(rawtcp.Config{
+		Listen: cfg.Listen, Log: log.Named("rawtcp"), DisableBPF: !cfg.XDP,
+		ExcludeInterfaces: []string{device.Name()}, Owner: device.Name(),
+	})
+	if err != nil {
+		return err
+	}
+	undo.add(transport.Close)
+
+	n, err := New(cfg, Parts{
+		Identity: identity, MeshKey: meshKey, Book: book,
+		Overlay: machineOverlay{device}, Underlay: machineUnderlay{transport},
+		Host: kernel, Forwarding: forwarding, Socket: socket, Ready: ready,
+	}, log)
+	if err != nil {
+		return err
+	}
+	if made {
+		log.Info("made an identity for this node", "id", identity.ID())
+	}
+	log.Info("node runs", "name", cfg.Name, "id", identity.ID().Brief(), "interface", device.Name(),
+		"addresses", cfg.Addresses, "listen", cfg.Listen, "seeds", cfg.Seeds, "guard", transport.Status().Guard)
+	return n.Run(ctx)
+}
+
+// superSize bounds the kernel's super-packets so that one of them, cut and
+// sealed, still fits one train: the rest would cost a system call of its own.
+func superSize(mtu int) int {
+	const (
+		record   = 5   // what rawtcp puts in front of each datagram
+		ipAndTCP = 40  // of the inner packet, without options
+		kernel   = 512 // what Linux takes off for headers (MAX_TCP_HEADER) and a margin
+	)
+	segments := packet.MaxTrain / (mtu + wire.Overhead + record)
+	return min(segments*(mtu-ipAndTCP)+kernel, 65535)
+}
+
+// closers undoes what was done, last first.
+type closers []func() error
+
+func (c *closers) add(f func() error) { *c = append(*c, f) }
+
+func (c *closers) close() (err error) {
+	for i := len(*c) - 1; i >= 0; i-- {
+		err = errors.Join(err, (*c)[i]())
+	}
+	return err
+}
+
+// machineOverlay is the TUN device as the node sees it.
+type machineOverlay struct{ *tun.Device }
+
+func (o machineOverlay) Queues() (qs []Queue) {
+	for _, q := range o.Device.Queues() {
+		qs = append(qs, machineQueue{q})
+	}
+	return qs
+}
+
+func (o machineOverlay) USO() bool { return o.Offloads().USO }
+
+func (o machineOverlay) Drops() map[string]uint64 {
+	m := map[string]uint64{}
+	for _, q := range o.Device.Queues() {
+		d := q.Drops()
+		m["tun_full"] += d.Full
+		m["tun_refused"] += d.Bad
+		m["tun_down"] += d.Down
+	}
+	return m
+}
+
+type machineQueue struct{ *tun.Queue }
+
+func (q machineQueue) Sink() pump.Sink { return q.NewWriter() }
+
+// machineUnderlay is the fake TCP transport as the node sees it.
+type machineUnderlay struct{ *rawtcp.Transport }
+
+// Run closes the transport in an orderly stop, as long as the inbound pump
+// still takes the answers to its FINs.
+func (u machineUnderlay) Run(ctx context.Context) error {
+	err := u.Transport.Run(ctx)
+	if orderly(ctx) {
+		if err := u.Transport.Close(); err != nil {
+			return fmt.Errorf("close connections: %w", err)
+		}
+	}
+	return err
+}
+
+func (u machineUnderlay) Describe() Transport {
+	s := u.Status()
+	return Transport{Guard: s.Guard, Send: s.Send, Receive: s.Receive, Listen: s.Listen, Reasons: s.Reasons}
+}
