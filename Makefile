@@ -3,7 +3,7 @@
 GO ?= go
 BIN := bin/lightweight-tunnel
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo none)
+COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 # STRIP= keeps the symbols that profilers want.
 STRIP ?= -s -w
 LDFLAGS := $(STRIP) -X main.version=$(VERSION) -X main.commit=$(COMMIT)
