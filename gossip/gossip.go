@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -19,7 +18,7 @@ import (
 
 const (
 	tick          = 500 * time.Millisecond // joins, and offers that failed
-	rereadEvery   = 5 * time.Second        // members, in case of a lost poke
+	rereadEvery   = time.Second            // members: absence counts after a second
 	sweepEvery    = time.Minute
 	settleDelay   = 20 * time.Millisecond // gathers a burst of news into one snapshot
 	presumeFor    = 45 * time.Second      // what held before a restart of this actor holds so long
@@ -253,25 +252,13 @@ func (g *Gossip) join(now time.Time) {
 	if g.leaving {
 		return
 	}
-	for _, t := range g.joiner.due(now, g.ledger.There, g.dead, rand.IntN) {
+	for _, t := range g.joiner.due(now, crowdOf{g}) {
 		list := g.list
 		g.work.Go(func() {
 			_, err := list.Join([]string{t.place.String()})
 			g.outcomes <- outcome{join: t, err: err}
 		})
 	}
-}
-
-// dead are the places of nodes that died, not those that left.
-func (g *Gossip) dead() (out []join) {
-	for _, id := range g.ledger.IDs() {
-		if s, _ := g.ledger.Standing(id); s.State == Dead {
-			if place, ok := g.placeOf(s.Advert.Addresses); ok {
-				out = append(out, join{id, place})
-			}
-		}
-	}
-	return out
 }
 
 // finish takes the report of a goroutine.
@@ -284,7 +271,7 @@ func (g *Gossip) finish(now time.Time, o outcome) {
 	switch {
 	case o.err != nil:
 		g.Log.Debug("join failed, will try again", "peer", o.join.id.Brief(), "address", o.join.place, "reason", o.err)
-	case !g.joined:
+	case !g.joined && !o.join.member:
 		g.joined = true
 		g.Log.Info("joined the mesh", "peer", o.join.id.Brief(), "address", o.join.place)
 	}

@@ -15,6 +15,11 @@ const (
 	maxJoining   = 3                // tries at a time
 )
 
+// resyncs are when, after a join that worked, a random member is asked for all
+// that it knows once more. Many nodes that join at the same time learn of each
+// other by broadcasts, of which each node sends only a few, at random.
+var resyncs = []time.Duration{2 * time.Second, 6 * time.Second, 14 * time.Second}
+
 // joiner decides through whom to join the mesh, and when. The rule is: a node
 // that we have a link to but that is no living member is to be joined through,
 // until it is one. That covers the first start, a restarted node, a partition
@@ -26,6 +31,7 @@ type joiner struct {
 	links  map[message.NodeID]*attempt
 	busy   int
 	rejoin time.Time // when a dead node is tried next
+	resync []time.Time
 }
 
 // attempt is the state of joining through one linked node.
@@ -39,8 +45,9 @@ type attempt struct {
 
 // join is one try that the caller is to make and to report by [joiner.done].
 type join struct {
-	id    message.NodeID
-	place netip.AddrPort
+	id     message.NodeID
+	place  netip.AddrPort
+	member bool // it is a living member already
 }
 
 func newJoiner(now time.Time) *joiner {
@@ -61,17 +68,24 @@ func (j *joiner) up(now time.Time, id message.NodeID, place netip.AddrPort, seed
 // down notes that there is no link to the node any more.
 func (j *joiner) down(id message.NodeID) { delete(j.links, id) }
 
-// due returns the tries to be made now. present says who is a living member;
-// dead lists the places of nodes that died, in any order, and is called only
-// when one is wanted; pick chooses one of n.
-func (j *joiner) due(now time.Time, present func(message.NodeID) bool, dead func() []join, pick func(n int) int) (out []join) {
+// crowd is what the joiner asks about the mesh. Lists are in any order, and
+// asked for only when a node from them is wanted.
+type crowd interface {
+	present(message.NodeID) bool // is it a living member?
+	living() []join              // all others that are
+	dead() []join                // all that died, not those that left
+	pick(n int) int              // chooses one of n
+}
+
+// due returns the tries to be made now.
+func (j *joiner) due(now time.Time, mesh crowd) (out []join) {
 	for id, a := range j.links {
-		if present(id) {
+		if mesh.present(id) {
 			a.tries, a.next = 0, now // the day it is lost, it is tried at once
 			continue
 		}
 		if !a.busy && !now.Before(a.next) {
-			out = append(out, join{id, a.place})
+			out = append(out, join{id: id, place: a.place})
 		}
 	}
 	// Seeds first: they know the most members and are surest to be reached.
@@ -90,8 +104,14 @@ func (j *joiner) due(now time.Time, present func(message.NodeID) bool, dead func
 	}
 	if !now.Before(j.rejoin) && j.busy+len(out) < maxJoining {
 		j.rejoin = now.Add(rejoinEvery)
-		if lost := dead(); len(lost) > 0 {
-			out = append(out, lost[pick(len(lost))])
+		if lost := mesh.dead(); len(lost) > 0 {
+			out = append(out, lost[mesh.pick(len(lost))])
+		}
+	}
+	if len(j.resync) > 0 && !now.Before(j.resync[0]) && j.busy+len(out) < maxJoining {
+		j.resync = j.resync[1:]
+		if all := mesh.living(); len(all) > 0 {
+			out = append(out, all[mesh.pick(len(all))])
 		}
 	}
 	j.busy += len(out)
@@ -101,6 +121,12 @@ func (j *joiner) due(now time.Time, present func(message.NodeID) bool, dead func
 // done reports how a try ended.
 func (j *joiner) done(now time.Time, t join, err error) {
 	j.busy--
+	if err == nil && !t.member {
+		j.resync = j.resync[:0]
+		for _, d := range resyncs {
+			j.resync = append(j.resync, now.Add(d))
+		}
+	}
 	a := j.links[t.id]
 	if a == nil || a.place != t.place {
 		return

@@ -17,6 +17,10 @@ const (
 	maxNodes   = 4096           // nodes in a ledger
 	keepAbsent = 24 * time.Hour // a node that is gone is shown for so long
 	passAbsent = time.Hour      // and told to others for so long, or it would never end
+
+	// lastWord is how long a node that memberlist does not know any more counts
+	// as present: its signed good-bye may be a packet behind memberlist's own.
+	lastWord = time.Second
 )
 
 // Ledger keeps the newest verified advert of every node and whether the node is
@@ -165,15 +169,19 @@ func (l *Ledger) Presume(now time.Time, id message.NodeID, until time.Time) {
 }
 
 // Present replaces the set of nodes that memberlist says are there, and returns
-// those that came or went. It keeps the map.
+// those that came or went. Who is missing counts as gone a second later, so it is
+// to be called again by then. It keeps the map.
 func (l *Ledger) Present(now time.Time, there map[message.NodeID]bool) (changed []message.NodeID) {
 	l.there = there
 	for id, r := range l.nodes {
 		if id == l.self {
 			continue
 		}
-		if there[id] {
+		switch {
+		case there[id]:
 			r.presume = time.Time{}
+		case r.present && r.presume.IsZero():
+			r.presume = now.Add(lastWord)
 		}
 		if l.mark(now, r, there[id] || now.Before(r.presume)) {
 			changed = append(changed, id)

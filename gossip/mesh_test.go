@@ -173,10 +173,17 @@ func within(t *testing.T, limit time.Duration, what string, ok func() bool) time
 // allSee waits until every running node sees every other as alive.
 func (m *mesh) allSee(limit time.Duration, nodes ...*testNode) time.Duration {
 	m.t.Helper()
+	missing := ""
+	defer func() {
+		if m.t.Failed() {
+			m.t.Log(missing)
+		}
+	}()
 	return within(m.t, limit, "everybody sees everybody", func() bool {
 		for _, x := range nodes {
 			for _, y := range nodes {
 				if x != y && x.sees(y.id).State != Alive {
+					missing = fmt.Sprintf("%s sees %s as %q", x.config.Self.Name, y.config.Self.Name, x.sees(y.id).State)
 					return false
 				}
 			}
@@ -212,3 +219,12 @@ func table(told map[message.NodeID]message.Advert, msgs []message.ToRoutes) {
 func newBox[M any](room int) *actors.Mailbox[M] { return actors.NewMailbox[M]("box", room) }
 
 func newReply() (actors.Reply[error], <-chan error) { return actors.NewReply[error]() }
+
+func containsAll(text string, parts ...string) bool {
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			return false
+		}
+	}
+	return true
+}

@@ -9,10 +9,9 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 )
 
-const (
-	leaveWait = 400 * time.Millisecond // for memberlist to send the good-bye once
-	leaveMore = 2 * gossipTick         // for it to be sent again, to more nodes
-)
+// leaveWait is how long memberlist may say good-bye: three rounds of gossip, each
+// to other nodes or to the same ones again, in case a packet was lost.
+const leaveWait = 3*gossipTick + gossipTick/4
 
 // newcomer is the number of adverts from which on a push/pull is not passed on.
 const newcomer = 16
@@ -81,13 +80,9 @@ func (g *Gossip) leave(now time.Time) error {
 	g.publish(now, message.Advert{Name: g.own.Name, Version: g.own.Version, Addresses: g.own.Addresses, Left: true}, 0)
 	g.leaving = true
 	g.settle(now)
+	// A timeout only says that not all of its repetitions are sent yet.
 	if err := g.list.Leave(leaveWait); err != nil {
-		return fmt.Errorf("leave the mesh: %w", err)
-	}
-	// Each tick reaches other nodes, or the same ones again if the first
-	// packet was lost.
-	if g.list.NumMembers() > 0 {
-		<-time.After(leaveMore)
+		g.Log.Debug("left while still saying good-bye", "reason", err)
 	}
 	return nil
 }
