@@ -260,6 +260,7 @@ func (l *link) publish(e publish) {
 	if old != nil && old.path == e.path && old.sealer == e.s.sealer {
 		return
 	}
+	e.path.Adopt()
 	out := &Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer}
 	l.peer.out.Store(out)
 	l.staging.flush(out, l.train)

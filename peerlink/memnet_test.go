@@ -78,6 +78,7 @@ func (p *memPath) MaxDatagram() int       { return 1350 }
 func (p *memPath) Kind() packet.Kind      { return packet.RawTCP }
 func (p *memPath) Local() netip.AddrPort  { return p.local }
 func (p *memPath) Remote() netip.AddrPort { return p.remote }
+func (p *memPath) Adopt()                 {}
 func (p *memPath) Alive() bool            { return p.alive.Load() }
 
 func (p *memPath) Close() {

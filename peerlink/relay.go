@@ -111,6 +111,9 @@ func (r *RelayPath) Remote() netip.AddrPort {
 // Alive says whether the relay is reached directly now; it can come back.
 func (r *RelayPath) Alive() bool { return r.direct() != nil }
 
+// Adopt does nothing: see Close.
+func (r *RelayPath) Adopt() {}
+
 // Close does nothing: the relay's path belongs to the relay's link.
 func (r *RelayPath) Close() {}
 

@@ -23,6 +23,9 @@ type Path interface {
 	// the hop to the relay.
 	Local() netip.AddrPort
 	Remote() netip.AddrPort
+	// Adopt says that an authenticated peer uses this path: transports drop
+	// accepted paths that nobody adopts.
+	Adopt()
 	// Alive is false once the path is gone for good.
 	Alive() bool
 	// Close gives the path up, telling the other side if the transport can (FIN).

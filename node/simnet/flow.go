@@ -66,6 +66,7 @@ func (f *flow) MaxDatagram() int { return f.mtu - overhead(f.remote.Addr()) - pr
 func (f *flow) Kind() packet.Kind      { return packet.RawTCP }
 func (f *flow) Local() netip.AddrPort  { return f.local }
 func (f *flow) Remote() netip.AddrPort { return f.remote }
+func (f *flow) Adopt()                 {} // flows do not expire here
 func (f *flow) Alive() bool            { return f.alive.Load() }
 
 func (f *flow) Close() {
