@@ -9,7 +9,7 @@ import "time"
 // a connection costs no memory before its peer has shown that it gets our
 // packets.
 //
-//	cookie = H0(tuple) + peer's ISN + slot<<24 + (H1(tuple, slot) + class) mod 2^24
+//	cookie = H0(tuple, peer's ISN) + slot<<24 + (H1(tuple, slot) + class) mod 2^24
 
 // cookieSlot is the resolution of the cookies' clock, cookieSlots their life.
 const (
@@ -34,16 +34,16 @@ func mssClass(mss uint16) uint32 {
 func cookieClock(now time.Duration) uint32 { return uint32(now / cookieSlot) }
 
 func (s *secrets) makeCookie(t *tuple, peerISN, slot, class uint32) uint32 {
-	b0, b1 := t.bytes(0), t.bytes(slot)
-	return uint32(s.cookie0.sum(b0[:])) + peerISN + slot<<24 +
+	b0, b1 := t.bytes(peerISN), t.bytes(slot)
+	return uint32(s.cookie0.sum(b0[:])) + slot<<24 +
 		(uint32(s.cookie1.sum(b1[:]))+class)&0xffffff
 }
 
 // checkCookie returns the MSS that a cookie made in the last one or two slots
 // carries.
 func (s *secrets) checkCookie(t *tuple, peerISN, cookie, slot uint32) (mss uint16, ok bool) {
-	b0 := t.bytes(0)
-	c := cookie - uint32(s.cookie0.sum(b0[:])) - peerISN
+	b0 := t.bytes(peerISN)
+	c := cookie - uint32(s.cookie0.sum(b0[:]))
 	age := (slot - c>>24) & 0xff
 	if age >= cookieSlots {
 		return 0, false

@@ -3,6 +3,7 @@ package rawtcp
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
@@ -11,6 +12,9 @@ import (
 func contextWithEnd(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithCancel(t.Context())
 }
+
+// pass lets virtual time go by: for synctest bubbles only.
+func pass(d time.Duration) { <-time.After(d) }
 
 // discard is a wire that swallows what is sent, and hands out the same packets
 // again and again.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 type dialled struct {
@@ -140,7 +141,7 @@ func TestAHandshakeWhoseFirstSegmentsAreLostCompletesFromTheBacklog(t *testing.T
 		synctest.Wait()
 		n.dropping(nil)
 		_ = sendTest(f, 2, 1, 100) // completes the handshake, and is lost with it
-		time.Sleep(5 * time.Millisecond)
+		pass(5 * time.Millisecond)
 		_ = sendTest(f, 3, 1, 100)
 		if got := <-arrived; !bytes.Equal(numbers(got), []byte{3}) {
 			t.Fatalf("got %v", numbers(got))
@@ -198,7 +199,7 @@ func TestCloseIsSeenByTheOtherSideAndFreesThePort(t *testing.T) {
 		back := (<-arrived)[0].Path.(*Flow)
 		back.Adopt()
 		back.Close()
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 		synctest.Wait()
 		if f.Alive() || back.Alive() || !errors.Is(sendTest(f, 1, 1, 9), net.ErrClosed) {
 			t.Fatal("a closed flow is alive")
@@ -206,7 +207,7 @@ func TestCloseIsSeenByTheOtherSideAndFreesThePort(t *testing.T) {
 		if fins := n.sent(flagFIN | flagACK); len(fins) != 2 {
 			t.Fatalf("%d FINs, want one from each side", len(fins))
 		}
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		if len(a.table.Load().flows)+len(b.table.Load().flows) != 0 || len(a.wire.(*testWire).ports) != 0 {
 			t.Fatal("something is left")
 		}
@@ -253,7 +254,7 @@ func TestARestartedServerIsNoticedWithTheFirstSegment(t *testing.T) {
 		synctest.Wait()
 		n.transport(n.host("192.0.2.2"), serverConfig()) // takes over the address
 		_ = sendTest(f, 2, 1, 100)
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 		if f.Alive() {
 			t.Fatal("the flow does not know that its peer forgot it")
 		}
@@ -268,7 +269,7 @@ func TestUnadoptedFlowsExpireAndAdoptedOnesStay(t *testing.T) {
 		stays, goes := mustDial(t, a, "192.0.2.2:9000"), mustDial(t, a, "192.0.2.2:9000")
 		_ = sendTest(stays, 1, 1, 100)
 		(<-arrived)[0].Path.(*Flow).Adopt()
-		time.Sleep(AdoptTime + time.Second)
+		pass(AdoptTime + time.Second)
 		if !stays.Alive() || goes.Alive() {
 			t.Fatalf("adopted alive: %v, unadopted alive: %v", stays.Alive(), goes.Alive())
 		}
@@ -306,9 +307,9 @@ func TestASYNFloodCostsNoStateAndLetsOthersIn(t *testing.T) {
 			if got := <-arrived; len(got) != 20 {
 				t.Fatalf("got %d", len(got))
 			}
-			time.Sleep(2 * time.Millisecond) // for the acknowledgement
+			pass(2 * time.Millisecond) // for the acknowledgement
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if half := b.Status().HalfOpen; half != 0 {
 			t.Fatalf("%d half-open connections are left", half)
 		}
@@ -324,7 +325,7 @@ func TestTheFlowLimitRefusesMore(t *testing.T) {
 		b, _ := n.transport(n.host("192.0.2.2"), cfg)
 		mustDial(t, a, "192.0.2.2:9000")
 		mustDial(t, a, "192.0.2.2:9000")
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 		if d := <-dialTest(a, "192.0.2.2:9000"); d.err == nil {
 			t.Fatal("a third connection was accepted")
 		}
@@ -361,7 +362,7 @@ func TestHeavyLossNeverStopsAFlowNorBreaksAWindow(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := newTestNet(t)
 				n.split, n.delay = split, 20*time.Millisecond
-				r := rand.New(rand.NewPCG(1, 2))
+				r, sizes := rand.New(rand.NewPCG(1, 2)), rand.New(rand.NewPCG(3, 4))
 				n.drop = func(g *segment) bool { return g.flags&flagSYN == 0 && r.IntN(100) < 30 }
 				a, _ := n.transport(n.host("192.0.2.1"), Config{})
 				_, arrived := n.transport(n.host("192.0.2.2"), serverConfig())
@@ -374,7 +375,7 @@ func TestHeavyLossNeverStopsAFlowNorBreaksAWindow(t *testing.T) {
 				}()
 				defer close(arrived)
 				for range 3000 {
-					switch err := sendTest(f, 1, 1+r.IntN(45), 1000); err {
+					switch err := sendTest(f, 1, 1+sizes.IntN(45), 1000); err {
 					case nil:
 						sent++
 					case packet.ErrFull:
@@ -382,12 +383,12 @@ func TestHeavyLossNeverStopsAFlowNorBreaksAWindow(t *testing.T) {
 					default:
 						t.Fatal(err)
 					}
-					time.Sleep(time.Millisecond)
+					pass(time.Millisecond)
 				}
 				if sent < 2500 || !f.Alive() {
 					t.Fatalf("%d trains sent, %d refused, alive: %v", sent, full, f.Alive())
 				}
-				time.Sleep(30 * time.Second)
+				pass(30 * time.Second)
 				if f.inFlight() != 0 {
 					t.Fatalf("%d bytes stay unacknowledged", f.inFlight())
 				}
@@ -407,9 +408,9 @@ func TestAnOutageOfAFullWindowHealsItself(t *testing.T) {
 		n.dropping(func(*segment) bool { return true })
 		for sendTest(f, 1, 40, 1400) == nil {
 		}
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		n.dropping(nil)
-		time.Sleep(4 * time.Second)
+		pass(4 * time.Second)
 		if err := sendTest(f, 5, 1, 1400); err != nil {
 			t.Fatal(err)
 		}
@@ -431,7 +432,7 @@ func TestAcknowledgementsComeAtOnceThenDelayedOrPerAmount(t *testing.T) {
 				t.Fatal(err)
 			}
 			(<-arrived)[0].Path.(*Flow).Adopt()
-			time.Sleep(2 * time.Millisecond)
+			pass(2 * time.Millisecond)
 		}
 		quick := 0
 		for range 30 { // single datagrams carry PSH, so ACK alone is a pure one
@@ -442,18 +443,18 @@ func TestAcknowledgementsComeAtOnceThenDelayedOrPerAmount(t *testing.T) {
 		if quick < 16 || quick > 18 {
 			t.Fatalf("%d of the first 30 segments were acknowledged at once", quick)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		was := acks()
 		send(1, 100)
-		time.Sleep(30 * time.Millisecond)
+		pass(30 * time.Millisecond)
 		if acks() != was {
 			t.Fatal("not delayed")
 		}
-		time.Sleep(20 * time.Millisecond)
+		pass(20 * time.Millisecond)
 		if acks() != was+1 {
 			t.Fatalf("%d acknowledgements after 50 ms", acks()-was)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		before := len(n.sent(flagACK))
 		for range 200 {
 			send(40, 1400)
@@ -536,4 +537,121 @@ func TestSendingAllocatesNothing(t *testing.T) {
 	if got != 0 {
 		t.Fatalf("%v allocations", got)
 	}
+}
+
+// replaying returns a Transport whose pump gets the same packets again and
+// again: one super-segment of 40 records for f, repeated.
+func replaying(t testing.TB, packets int) (*Transport, *Flow) {
+	n := newTestNet(nil)
+	w := n.host("192.0.2.1")
+	tr, err := newTransport(Config{}, w, testProfile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replay{discard: discard{w}}
+	tr.wire = r
+	tu := newTuple(netip.MustParseAddrPort("192.0.2.1:9000"), netip.MustParseAddrPort("192.0.2.2:4"))
+	back := newTuple(tu.remoteAddrPort(), tu.localAddrPort())
+	g := segment{tuple: tu, seq: 1000, ack: 1}
+	ms := millis(tr.now())
+	f := tr.acceptedFlow(&g, testHop{w, false}, &options{mss: 1460, wscale: 10, stamps: true}, tr.now())
+	f.oldest.Store(f.stamp(ms))
+	tr.state.flows[tu], tr.state.dirty = f, true
+	tr.state.publish()
+	for i := range packets {
+		body := records(40, 1400)
+		h := header{tuple: &back, pseudo: back.pseudoSum(), ttl: 64, flags: flagACK, window: 64, seq: 1000 + uint32(i*len(body)), ack: 1,
+			opts: options{wscale: -1, stamps: true, val: 9, ecr: f.stamp(ms)}}
+		ip, tcp := h.size()
+		pkt := make([]byte, ip+tcp, ip+tcp+len(body))
+		h.put(pkt, len(body))
+		r.packets = append(r.packets, link.Packet{IP: append(pkt, body...), SegmentSize: 1400})
+	}
+	return tr, f
+}
+
+func TestReceivingAllocatesNothing(t *testing.T) {
+	tr, f := replaying(t, 4)
+	got := testing.AllocsPerRun(100, func() {
+		f.rcvNxt.Store(1000)
+		f.ackSent.Store(1000)
+		in, err := tr.Receive()
+		if err != nil || len(in) != 160 {
+			t.Fatal(len(in), err, tr.Drops())
+		}
+	})
+	if got != 0 {
+		t.Fatalf("%v allocations", got)
+	}
+}
+
+func BenchmarkReceive(b *testing.B) {
+	tr, f := replaying(b, 4)
+	b.SetBytes(4 * 40 * 1400)
+	for b.Loop() {
+		f.rcvNxt.Store(1000)
+		f.ackSent.Store(1000)
+		if in, _ := tr.Receive(); len(in) != 160 {
+			b.Fatal(len(in))
+		}
+	}
+}
+
+func TestJunkOfEveryKindStopsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newTestNet(t)
+		a, _ := n.transport(n.host("192.0.2.1"), Config{})
+		w := n.host("192.0.2.2")
+		b, arrived := n.transport(w, serverConfig())
+		f := mustDial(t, a, "192.0.2.2:9000")
+		_ = sendTest(f, 1, 1, 100)
+		back := (<-arrived)[0].Path.(*Flow)
+		back.Adopt()
+		r := rand.New(rand.NewPCG(3, 4))
+		for i := range 20000 {
+			h := header{tuple: &f.tuple, pseudo: f.pseudo, ttl: 64, flags: uint8(r.Uint32()), window: uint16(r.Uint32()),
+				seq: f.sndNxt.Load() + r.Uint32()>>uint(r.IntN(32)), ack: f.rcvNxt.Load() - r.Uint32()>>uint(r.IntN(32)),
+				opts: options{wscale: -1, stamps: r.IntN(2) == 0, val: r.Uint32(), ecr: r.Uint32()}}
+			if h.seq == back.rcvNxt.Load() {
+				h.flags &^= flagRST // that one would be genuine
+			}
+			tu := f.tuple
+			if r.IntN(2) == 0 {
+				h.tuple = &tu
+				tu.localPort = uint16(r.Uint32())
+			}
+			ip, tcp := h.size()
+			body := r.IntN(100)
+			pkt := make([]byte, ip+tcp+body)
+			h.put(pkt[:ip+tcp], body)
+			if r.IntN(4) == 0 {
+				for range 3 {
+					pkt[r.IntN(len(pkt)-24)] ^= byte(r.Uint32())
+				}
+			}
+			w.mu.Lock()
+			w.ports[f.tuple.remotePort] = true
+			w.mu.Unlock()
+			select {
+			case w.in <- link.Packet{IP: pkt, SegmentSize: r.IntN(3) * 50}:
+			default:
+			}
+			if i%200 == 0 {
+				pass(2 * time.Millisecond)
+			}
+		}
+		pass(time.Second)
+		for len(arrived) > 0 {
+			<-arrived
+		}
+		if !f.Alive() || !back.Alive() {
+			t.Fatalf("junk ended a flow: %v", b.Drops())
+		}
+		if err := sendTest(f, 77, 3, 1000); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-arrived; !bytes.Equal(numbers(got), []byte{77, 78, 79}) {
+			t.Fatalf("got %v", numbers(got))
+		}
+	})
 }
