@@ -96,7 +96,7 @@ func (n *NextHop) Mode() string {
 		return ModeNone
 	case !h.framed || h.dev.refusesPacket.Load() || n.resolver.noPacket.Load():
 		return ModeRawSocket
-	case h.dev.refusesGSO.Load() || n.resolver.noGSO.Load():
+	case h.dev.kind != linkEther || h.dev.refusesGSO.Load() || n.resolver.noGSO.Load():
 		return ModePacket
 	}
 	return ModeGSO

@@ -67,13 +67,14 @@ func (m *packets) split(t *packet.Train, ipLen, tcpLen int) {
 // sendFramed sends all through the packet socket.
 func (m *packets) sendFramed(s *sockets, h *hop, ipLen, tcpLen int) unix.Errno {
 	linkLen := h.linkLen()
-	front := vnetLen + linkLen
-	if !s.vnet {
-		front = linkLen
+	front := linkLen
+	vnet := s.vnet && h.dev.kind == linkEther
+	if vnet {
+		front += vnetLen
 	}
 	for i := range m.n {
 		b := m.head[i][packet.Headroom-m.headLen-front:]
-		if s.vnet {
+		if vnet {
 			putVnet(b, b[front]>>4 == 6, linkLen, ipLen, tcpLen, 0)
 		} else {
 			m.finish(i, ipLen)

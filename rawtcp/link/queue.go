@@ -1,16 +1,18 @@
 package link
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
 
 // queue takes packets from a packet socket one system call each, which costs
-// little for super-segments. The socket is of the kind that leaves the link
-// layer out, so nothing has to be known about links.
+// little for super-segments.
 type queue struct {
-	vnet  bool
+	vnet  bool   // with vnet_hdr and link layer; else without both
 	arena []byte // packets one behind the other
 	from  unix.RawSockaddrLinklayer
 }
@@ -19,12 +21,19 @@ type queue struct {
 const arenaLen = 5 * maxPacket
 
 func openQueue(vnet bool) (int, *queue, error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return -1, nil, err
+	if vnet {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return -1, nil, err
+		}
+		if unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1) == nil {
+			return fd, &queue{vnet: true, arena: make([]byte, arenaLen)}, nil
+		}
+		unix.Close(fd)
 	}
-	vnet = vnet && unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1) == nil
-	return fd, &queue{vnet: vnet, arena: make([]byte, arenaLen)}, nil
+	// The kind of socket that leaves the link layer out.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	return fd, &queue{arena: make([]byte, arenaLen)}, err
 }
 
 func (q *queue) take(fd int, batch []Packet) []Packet {
@@ -42,14 +51,35 @@ func (q *queue) take(fd int, batch []Packet) []Packet {
 			if len(b) < vnetLen {
 				continue
 			}
-			segment, b = segmentSize(b), b[vnetLen:]
+			front := min(vnetLen+headerLen(q.from.Hatype, b[vnetLen:]), len(b))
+			segment, b = segmentSize(b), b[front:]
 		}
 		if p, ok := parse(b, segment, int(q.from.Ifindex)); ok {
 			batch = append(batch, p)
-			used += (vnetLen + len(b) + 63) &^ 63
+			used += (packet.Headroom + len(b) + 63) &^ 63
 		}
 	}
 	return batch
+}
+
+// headerLen is the length of the link-layer header of a received frame. The
+// kernel has taken a VLAN tag off already; of stacked ones the inner remain.
+// Links of other kinds have none that a packet socket shows; if one has, what
+// follows does not parse as a TCP packet.
+func headerLen(hatype uint16, frame []byte) int {
+	if hatype != unix.ARPHRD_ETHER && hatype != unix.ARPHRD_LOOPBACK {
+		return 0
+	}
+	n := etherLen
+	for n+4 <= len(frame) {
+		switch binary.BigEndian.Uint16(frame[n-2:]) {
+		case unix.ETH_P_8021Q, unix.ETH_P_8021AD:
+			n += 4
+			continue
+		}
+		break
+	}
+	return n
 }
 
 // recvfrom takes one packet off the socket's queue, cut off at len(buf). It does

@@ -98,7 +98,9 @@ func (s *Sender) Send(hop *NextHop, t *packet.Train, ipLen, tcpLen int) error {
 	switch {
 	case !h.framed || h.dev.refusesPacket.Load() || s.resolver.noPacket.Load():
 		errno = s.sendRaw(h, hop.dst, t, ipLen, tcpLen)
-	case !s.sockets.vnet || t.Len() > 1 && (h.dev.refusesGSO.Load() || s.resolver.noGSO.Load()):
+	case !s.sockets.vnet:
+		errno = s.sendSingly(h, hop.dst, t, ipLen, tcpLen)
+	case h.dev.kind != linkEther || t.Len() > 1 && (h.dev.refusesGSO.Load() || s.resolver.noGSO.Load()):
 		errno = s.sendSingly(h, hop.dst, t, ipLen, tcpLen)
 	default:
 		errno = s.sendSuper(h, t, ipLen, tcpLen)

@@ -8,14 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets are the ways out, best first. A descriptor of -1 is a way that does
-// not exist here.
+// sockets are the ways out. A descriptor of -1 is a way that does not exist here.
 type sockets struct {
 	ether int  // packet socket for links of which we write the header
-	bare  int  // packet socket for links without one
-	vnet  bool // both take a vnet_hdr
-	raw4  int  // raw sockets that take a whole IP packet
-	raw6  int
+	vnet  bool // it takes a vnet_hdr
+	// bare is the packet socket for links without a header. Only a socket that
+	// leaves the header to the kernel gets the offset of the network header right
+	// on all of them (PPP reserves room for one); it takes no vnet_hdr.
+	bare int
+	raw4 int // raw sockets that take a whole IP packet
+	raw6 int
 }
 
 func openSockets(opts Options) (s sockets, err error) {
@@ -63,18 +65,11 @@ func (s *sockets) openPacket(opts Options) {
 		s.ether, s.bare = -1, -1
 		return
 	}
+	if err := unix.SetsockoptInt(s.ether, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		opts.Log.Info("packet sockets take no offload header, sending single packets", "reason", err)
+		return
+	}
 	s.vnet = true
-	for _, fd := range []int{s.ether, s.bare} {
-		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
-			opts.Log.Info("packet sockets take no offload header, sending single packets", "reason", err)
-			s.vnet = false
-		}
-	}
-	if !s.vnet {
-		for _, fd := range []int{s.ether, s.bare} {
-			_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 0)
-		}
-	}
 }
 
 func (s *sockets) all() [4]int { return [4]int{s.ether, s.bare, s.raw4, s.raw6} }

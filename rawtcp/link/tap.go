@@ -2,12 +2,14 @@ package link
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -152,10 +154,13 @@ func (t *Tap) SetFilter(ports []uint16, excludeIfindex []int) error {
 
 // Recv waits until a packet is there and returns all that are there without
 // waiting again, bounded by the buffers. The slice and what it points to are
-// valid until the next call. TCP checksums are not verified. net.ErrClosed
-// after Close.
+// valid until the next call. TCP checksums are not verified. No packet and no
+// error after [Tap.Wake], net.ErrClosed after Close.
 func (t *Tap) Recv() ([]Packet, error) {
 	if err := t.raw.Read(t.read); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, t.file.SetReadDeadline(time.Time{})
+		}
 		if t.closed.Load() && t.ring != nil {
 			t.unmap.Stop()
 			t.ring.release()
@@ -164,6 +169,9 @@ func (t *Tap) Recv() ([]Packet, error) {
 	}
 	return t.batch, nil
 }
+
+// Wake makes a Recv that waits, or the next one, return without packets.
+func (t *Tap) Wake() { _ = t.file.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed, which wakes too
 
 // poll takes what is there. Before it reports that there is nothing, whereupon
 // the goroutine sleeps, it looks a few more times: more often the more that has
