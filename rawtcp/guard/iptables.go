@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/google/nftables"
 )
 
 // iptables drops by the programs iptables and ip6tables: in the raw table, before
@@ -127,6 +130,9 @@ func removeChain(program string, place iptablesPlace, chain string) error {
 
 // removeDeadChains removes the chains of owners that are gone.
 func removeDeadChains(dead func(owner string) bool) error {
+	if !mayHaveChains() {
+		return nil
+	}
 	var errs []error
 	for _, program := range []string{"iptables", "ip6tables"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -146,6 +152,30 @@ func removeDeadChains(dead func(owner string) bool) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mayHaveChains says whether there is anything to look for. It spares starting
+// the programs, which alone would make some kernels load the tables.
+func mayHaveChains() bool {
+	for _, file := range []string{"/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"} {
+		if names, err := os.ReadFile(file); err == nil && len(names) > 0 {
+			return true
+		}
+	}
+	conn, err := nftables.New()
+	if err != nil {
+		return false
+	}
+	chains, err := conn.ListChains()
+	if err != nil {
+		return false
+	}
+	for _, c := range chains {
+		if strings.HasPrefix(c.Name, chainPrefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // patience is how long one program may wait for the lock of another.

@@ -97,3 +97,14 @@ func Pair(t testing.TB) (a, b *NS) {
 	b.Run("ip link set v0 up")
 	return a, b
 }
+
+// Behind makes a further namespace, linked to near by a veth: dN there, v0 in the
+// new one, with one address (and prefix length) each.
+func Behind(t testing.TB, near *NS, nearAddr, farAddr string) *NS {
+	t.Helper()
+	far := New(t)
+	near.Run(fmt.Sprintf("ip link add d%d type veth peer name v0 netns %d", far.tid, far.tid),
+		fmt.Sprintf("ip addr add %s dev d%d", nearAddr, far.tid), fmt.Sprintf("ip link set d%d up", far.tid))
+	far.Run(fmt.Sprintf("ip addr add %s dev v0", farAddr), "ip link set v0 up")
+	return far
+}
