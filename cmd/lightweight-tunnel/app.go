@@ -22,7 +22,7 @@ between them is encrypted and travels in what every router takes for an ordinary
 
 Get going: make one key for the whole mesh, start the server, start the sites.
 
-  lightweight-tunnel genkey > key                                        # copy it to every site
+  (umask 077; lightweight-tunnel genkey > key)                           # copy it to every site
   lightweight-tunnel node run --listen 0.0.0.0:9000 --address 10.0.0.1/24 --key-file key
   lightweight-tunnel node run --seed SERVER:9000 --address 10.0.0.2/24 --key-file key
   lightweight-tunnel node peers                                          # who is there, and how
@@ -66,13 +66,19 @@ The flags below are the short way to write "node run": -m server -l ... or -m cl
 // needsCommand is what a group does when no command of it was named.
 func needsCommand(c *cli.Context) error {
 	if unknown := c.Args().First(); unknown != "" {
-		hint := ""
-		if s := cli.SuggestCommand(c.Command.Subcommands, unknown); s != "" {
-			hint = ", did you mean " + strings.Trim(s, "'\" ") + "?"
-		}
-		return wrongUsage(c.Command.HelpName, "unknown command %q%s", c.Command.Name+" "+unknown, hint)
+		return wrongUsage(c.Command.HelpName, "unknown command %q%s", c.Command.Name+" "+unknown, likely(c.Command.Subcommands, unknown))
 	}
 	return cli.ShowSubcommandHelp(c)
+}
+
+// likely names the command that was probably meant.
+func likely(commands []*cli.Command, word string) string {
+	_, name, ok := strings.Cut(cli.SuggestCommand(commands, word), `"`)
+	if !ok {
+		return ""
+	}
+	name, _, _ = strings.Cut(name, `"`)
+	return ", did you mean " + name + "?"
 }
 
 // onUsageError says in one line what is wrong with the flags.

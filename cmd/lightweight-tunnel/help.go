@@ -84,6 +84,9 @@ func textOf(flags []cli.Flag) (all []flagText) {
 				usage = strings.TrimSpace(before) // the placeholder stood behind the text only to be found
 			}
 		}
+		if g, ok := f.(*cli.GenericFlag); ok && g.Value.(*fieldFlag).IsBoolFlag() && g.DefaultText == "true" {
+			value = "[=false]"
+		}
 		if def := d.GetDefaultText(); def != "" && def != "false" && def != `""` {
 			usage += " (default " + def + ")"
 		}

@@ -25,7 +25,7 @@ The key is the same on all nodes. It is taken from the first of: --key or --key-
 variable LIGHTWEIGHT_TUNNEL_KEY, the systemd credential "key", the file given by -c.
 
 It stops on SIGTERM and SIGINT and takes back what it changed on this host; a second signal ends it at once.`,
-		UsageText: `lightweight-tunnel genkey > key
+		UsageText: `(umask 077; lightweight-tunnel genkey > key)
 lightweight-tunnel node run --listen 0.0.0.0:9000 --address 10.0.0.1/24 --key-file key     # the server
 lightweight-tunnel node run --seed SERVER:9000 --address 10.0.0.2/24 --key-file key        # a site
 lightweight-tunnel node run -c /etc/lightweight-tunnel/config.json --check                 # only look at the configuration`,
@@ -48,11 +48,7 @@ func runBare(c *cli.Context) error {
 		return wrongUsage(program, "nothing to do: run a node with `lightweight-tunnel node run`, look at it with `lightweight-tunnel node peers`")
 	}
 	if unknown := c.Args().First(); unknown != "" && c.NumFlags() == 0 {
-		hint := ""
-		if s := cli.SuggestCommand(c.App.Commands, unknown); s != "" {
-			hint = ", did you mean " + s + "?"
-		}
-		return wrongUsage(program, "unknown command %q%s", unknown, hint)
+		return wrongUsage(program, "unknown command %q%s", unknown, likely(c.App.Commands, unknown))
 	}
 	if err := noMore(c, 0); err != nil {
 		return err
@@ -72,14 +68,15 @@ func runFrom(c *cli.Context, bare bool) error {
 		return wrongUsage(program, "flag --config: is empty: give the name of a file")
 	}
 	cfg, warnings, err := config.Load(config.Input{File: c.String("config"), Flags: given(c, os.Args[1:]), Bare: bare})
-	if err != nil || c.Bool("check") {
+	if err != nil {
+		return err
+	}
+	if c.Bool("check") {
 		for _, w := range warnings {
 			fmt.Fprintln(os.Stderr, program+": warning: "+w)
 		}
-		if err == nil {
-			printChecked(c, cfg)
-		}
-		return err
+		printChecked(c, cfg)
+		return nil
 	}
 	log, _, err := logs.New(logs.Options{Level: cfg.LogLevel, Format: cfg.LogFormat})
 	if err != nil {

