@@ -16,10 +16,8 @@ func startNode(ctx context.Context, cfg config.Config, log hclog.Logger) error {
 	systemd := sdnotify.FromEnv(os.Getenv)
 	watched, end := context.WithCancel(ctx)
 	defer end()
-	return node.Run(ctx, cfg, log, func() {
+	return node.Run(ctx, cfg, log, func(n *node.Node) {
 		systemd.Ready("node " + cfg.Name + " runs")
-		// An actor that hangs is its supervisor's matter; what this shows is that
-		// the process as a whole still schedules.
-		go systemd.Watch(watched, func() bool { return true })
+		go systemd.Watch(watched, n.Responsive)
 	})
 }
