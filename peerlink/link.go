@@ -57,6 +57,9 @@ func newLink(d *Directory, peer *Peer) *link {
 func (l *link) Run(ctx context.Context) error {
 	l.peer.out.Store(nil)
 	l.d.sessions.removePeer(l.peer)
+	if s := l.peer.view.Load(); s.State == Up {
+		l.said = message.LinkState{Hello: s.Hello, Up: true, Seed: s.Seed} // what they still believe
+	}
 	if p := l.peer.direct.Load(); p != nil && (*p).Alive() {
 		l.m.found(time.Now(), *p)
 	}

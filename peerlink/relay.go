@@ -3,6 +3,7 @@ package peerlink
 import (
 	"maps"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -21,6 +22,10 @@ type RelayPath struct {
 	self   message.ShortID
 	remote message.ShortID
 	hops   uint8
+
+	// As they were when the relay was last reached: a pump that asks in the
+	// moment in which it is not must not take the path for one without room.
+	prefix, room atomic.Int32
 }
 
 // RelayPath returns the path to remote through via.
@@ -76,17 +81,17 @@ func (r *RelayPath) Send(t *packet.Train) error {
 // Prefix is that of the relay's path and the room for the envelope.
 func (r *RelayPath) Prefix() int {
 	if out := r.direct(); out != nil {
-		return out.path.Prefix() + wire.RelayOverhead
+		r.prefix.Store(int32(out.path.Prefix() + wire.RelayOverhead))
 	}
-	return wire.RelayOverhead
+	return max(int(r.prefix.Load()), wire.RelayOverhead)
 }
 
-// MaxDatagram is that of the relay's path less the envelope; 0 while it has none.
+// MaxDatagram is that of the relay's path less the envelope; 0 if it never had one.
 func (r *RelayPath) MaxDatagram() int {
 	if out := r.direct(); out != nil {
-		return max(out.path.MaxDatagram()-wire.RelayOverhead, 0)
+		r.room.Store(int32(max(out.path.MaxDatagram()-wire.RelayOverhead, 0)))
 	}
-	return 0
+	return int(r.room.Load())
 }
 
 // Kind is packet.Relay.

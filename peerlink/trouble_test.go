@@ -3,6 +3,7 @@ package peerlink
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
 func wrongKey(c *Config) { c.MeshKey = sha256.Sum256([]byte("another mesh")) }
@@ -168,6 +170,51 @@ func TestJunkReachesNoActor(t *testing.T) {
 			t.Errorf("%d were taken, %d messages for the actor", took, seed.d.box.Depth()-depth)
 		}
 	})
+}
+
+func TestStagingIsBoundedInPacketsAndBytesAndSendsInOrder(t *testing.T) {
+	_, out := bare(t)
+	q := staging{maxPackets: 1000, maxBytes: 10_000}
+	var want []int
+	for i := range 3000 {
+		want = append(want, i%300+1)
+		q.add([]staged{{packet: make([]byte, i%300+1)}})
+		if q.len() > q.maxPackets || q.bytes > q.maxBytes {
+			t.Fatalf("%d packets of %d bytes wait", q.len(), q.bytes)
+		}
+	}
+	want = want[len(want)-q.len():]
+	sum := 0
+	for _, n := range want {
+		sum += n
+	}
+	if sum != q.bytes || sum < 9_000 {
+		t.Errorf("%d bytes wait, want %d", q.bytes, sum)
+	}
+	var got []int
+	out.path = &recorder{sink: sink{prefix: 5}, got: &got}
+	q.add([]staged{{packet: make([]byte, 5000)}}) // larger than the path takes
+	want = want[len(want)-q.len()+1:]
+	q.flush(out, packet.NewTrain())
+	if !slices.Equal(got, want) {
+		t.Errorf("sent %v, want %v", got, want)
+	}
+	if q.len() != 0 || out.peer.txPackets.Load() != uint64(len(want)) {
+		t.Errorf("%d wait, %d sent", q.len(), out.peer.txPackets.Load())
+	}
+}
+
+// recorder notes the sizes of the packets sent.
+type recorder struct {
+	sink
+	got *[]int
+}
+
+func (r *recorder) Send(t *packet.Train) error {
+	for i := range t.Len() {
+		*r.got = append(*r.got, len(t.Datagram(i))-wire.Overhead)
+	}
+	return nil
 }
 
 func TestAFullStagingQueueDropsTheOldestAndSaysSo(t *testing.T) {

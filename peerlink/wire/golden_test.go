@@ -1,0 +1,13 @@
+package wire
+
+// The keys were computed a second time with Python's hmac, the header of the
+// datagram with openssl.
+const (
+	goldenMask     = "0315aef34c137de3e53cd5c7f4993544ecaed129db843d7d6d61a84ac08268fb"
+	goldenOuter    = "5db69bf5f9d99ac196acbc62e93f69f3819ae8337f6cf44eed122f33db18bd62"
+	goldenPSK      = "0c12751213d9cbcd23d47302fc189cb1cae96ebfc99e7f33ef551857ca1793d9"
+	goldenDatagram = "4800c26f8b9d4541be8a947950b55d7acede2496547cc6b4f0c1cbd7d8c52f46bc66f9a4d14bb6a136"
+	goldenFrames   = "01001c00000001fffffffffffffffe00000000000000030000000000000004" +
+		"02001c00000005000000000000000600000000000000070000000000000008" +
+		"0300036279650400160100000000000000636164647265737320" + "74616b656e"
+)
