@@ -154,6 +154,10 @@ func (p plan) measure(ctx context.Context, setting lab.Offload) (_ results, err 
 			for _, c := range field {
 				stop := p.startProfile(c, setting, kase.name)
 				sample, err := kase.measure(ctx, c, p.seconds)
+				if err != nil && ctx.Err() == nil {
+					fmt.Fprintf(os.Stderr, "bench: %s, %s: %v: once more\n", c.name, kase.name, err)
+					sample, err = kase.measure(ctx, c, p.seconds)
+				}
 				stop()
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w\n%s", c.name, kase.name, err, c.logs())

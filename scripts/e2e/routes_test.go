@@ -62,7 +62,7 @@ func TestASharedPrefixMovesToTheOtherHolderWhenOneDies(t *testing.T) {
 	nodes := map[string]*lab.Node{}
 	for number, site := range m.Sites {
 		// Both sites offer the same service.
-		_, err := site.Shell(m.ctx, "ip link add anycast type dummy; ip addr add "+service+"/32 dev anycast; ip link set anycast up")
+		_, err := site.Shell(m.ctx, "ip addr add "+service+"/32 dev lo")
 		must(t, err)
 		nodes[siteName(number+1)] = m.site(number+1, "-routes", prefix)
 	}
@@ -133,7 +133,7 @@ func TestADefaultRouteThatWasAskedForDoesNotSwallowTheTunnelItself(t *testing.T)
 	// The exit is the second site; there the far address lives.
 	const far = "198.51.100.7"
 	exit := m.Sites[1]
-	_, err := exit.Shell(m.ctx, "ip link add far type dummy; ip addr add "+far+"/32 dev far; ip link set far up")
+	_, err := exit.Shell(m.ctx, "ip addr add "+far+"/32 dev lo")
 	must(t, err)
 	m.site(2, "-routes", "0.0.0.0/0")
 	user := m.site(1, "-accept-routes", "0.0.0.0/0")

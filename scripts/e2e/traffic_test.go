@@ -36,7 +36,8 @@ func TestEveryNodeReachesEveryOtherOverEachUnderlay(t *testing.T) {
 					for _, size := range []int{100, 1200, 3000} {
 						arrived, err := lab.Datagrams(m.ctx, from, to, address, 64, size)
 						must(t, err)
-						if arrived < 60 {
+						// The first burst may be spent on finding the path's MTU.
+						if arrived < 48 {
 							t.Errorf("of 64 datagrams of %d bytes from %s to %s (%s) %d arrived", size, from.Role, to.Role, address, arrived)
 						}
 					}
