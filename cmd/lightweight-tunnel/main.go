@@ -31,12 +31,22 @@ func run(args []string) int {
 	if err == nil {
 		return exitDone
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		if line != "" {
-			fmt.Fprintln(os.Stderr, "lightweight-tunnel: "+line)
-		}
+	for _, line := range linesOf(err) {
+		fmt.Fprintln(os.Stderr, program+": "+line)
 	}
 	return codeOf(err)
+}
+
+// linesOf is one line per error, and each problem of the configuration is one.
+func linesOf(err error) []string {
+	var problems config.Problems
+	switch {
+	case errors.Is(err, errUnhealthy):
+		return nil
+	case errors.As(err, &problems):
+		return strings.Split(problems.Error(), "\n")
+	}
+	return []string{strings.ReplaceAll(err.Error(), "\n", "; ")}
 }
 
 func codeOf(err error) int {

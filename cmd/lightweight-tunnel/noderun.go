@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/urfave/cli/v2"
 
 	"github.com/openbmx/lightweight-tunnel/node/config"
@@ -86,7 +85,7 @@ func runFrom(c *cli.Context, bare bool) error {
 		log.Warn(w)
 	}
 	cfg.Version = versionText()
-	ctx, stop := stopOnSignal(c.Context, log)
+	ctx, stop := stopOnSignal(c.Context)
 	defer stop()
 	return startNode(ctx, cfg, log)
 }
@@ -102,22 +101,22 @@ func printChecked(c *cli.Context, cfg config.Config) {
 	}
 }
 
-// stopOnSignal returns a context that ends with the first SIGTERM or SIGINT.
-// The second ends the process: somebody does not want to wait.
-func stopOnSignal(parent context.Context, log hclog.Logger) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(parent)
+// stopOnSignal returns a context that ends with the first SIGTERM or SIGINT,
+// naming it as the cause. The second ends the process: somebody does not want
+// to wait.
+func stopOnSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		select {
 		case s := <-signals:
-			log.Info("stopping", "reason", s.String())
 			sdnotify.FromEnv(os.Getenv).Stopping()
-			cancel()
+			cancel(fmt.Errorf("signal: %s", s))
 		case <-ctx.Done():
 		}
 		<-signals
 		os.Exit(exitFailed)
 	}()
-	return ctx, cancel
+	return ctx, func() { cancel(nil) }
 }

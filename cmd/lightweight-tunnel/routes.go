@@ -40,7 +40,7 @@ lightweight-tunnel node routes --json | jq '.routes[] | select(.installed | not)
 }
 
 func printRoutes(w io.Writer, v control.RoutesView) {
-	t := table{{"PREFIX", "NODE", "INSTALLED", "COST", "WHY NOT"}}
+	t := table{{"PREFIX", "NODE", "INSTALLED", "COST", "WHY"}}
 	for _, r := range v.Routes {
 		installed := "no"
 		if r.Installed {

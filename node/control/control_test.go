@@ -294,6 +294,26 @@ func TestFindSaysWhichNodeOrWhyNone(t *testing.T) {
 	}
 }
 
+func TestHealthOfAPeer(t *testing.T) {
+	for _, tt := range []struct {
+		state, problem string
+		want           bool
+	}{
+		{Alive, "", true}, {Alive, "no answer", false}, {Suspect, "", false}, {Dead, "", false}, {Left, "the node was stopped", true},
+	} {
+		if got := (PeerView{State: tt.state, Link: LinkView{Error: tt.problem}}).Healthy(); got != tt.want {
+			t.Errorf("%s %q: healthy is %v", tt.state, tt.problem, got)
+		}
+	}
+}
+
+func TestASocketNameThatIsTooLongSaysSo(t *testing.T) {
+	_, err := Listen(filepath.Join(t.TempDir(), strings.Repeat("x", 120), "control.sock"))
+	if err == nil || !strings.Contains(err.Error(), "give a shorter --state-dir") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // The names in JSON are what scripts parse: they may grow and never change.
 func TestJSONNamesAreThoseOfTheContract(t *testing.T) {
 	promised := map[any][]string{

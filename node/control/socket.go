@@ -42,6 +42,9 @@ type Socket struct {
 // Listen claims path, makes its directory (0700) if it is missing, and listens.
 // It wraps ErrNodeRunning if a living node has the claim.
 func Listen(path string) (*Socket, error) {
+	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
+		return nil, fmt.Errorf("control socket %s: the name has %d bytes and a socket's may have %d; give a shorter --state-dir", path, len(path), len(unix.RawSockaddrUnix{}.Path)-1)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the control socket: %w", err)
 	}

@@ -72,9 +72,9 @@ type LinkView struct {
 
 // Healthy says that nothing about p needs a look: gossip sees it, and the link
 // has no error. A peer to which nobody has spoken yet is healthy; so is one
-// that said goodbye.
+// that said goodbye, whatever became of its link.
 func (p PeerView) Healthy() bool {
-	return (p.State == Alive || p.State == Left) && p.Link.Error == ""
+	return p.State == Left || p.State == Alive && p.Link.Error == ""
 }
 
 // StatusView is `node status --json`.
@@ -156,7 +156,7 @@ type RouteView struct {
 	Node      string `json:"node"`
 	Installed bool   `json:"installed"`
 	Metric    uint32 `json:"metric"` // microseconds of round trip, relays counted double
-	Why       string `json:"why"`    // why it is not installed, or empty
+	Why       string `json:"why"`    // why it is installed or not, in words
 }
 
 // PingReply is one ping that came back, or did not.
