@@ -41,7 +41,7 @@ const (
 func kindOf(encap string, hardware net.HardwareAddr) linkKind {
 	switch encap {
 	case "ether", "loopback":
-		if len(hardware) == 6 {
+		if len(hardware) == 6 || len(hardware) == 0 { // an address of zeros is left out
 			return linkEther
 		}
 	case "none", "ppp", "ipip", "tunnel6", "sit", "gre", "void", "slip", "cslip", "unknown519", "unknown823":
