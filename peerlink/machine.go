@@ -7,7 +7,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
-	"github.com/openbmx/lightweight-tunnel/peerlink/path"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -27,8 +26,9 @@ type machine struct {
 	jitter   time.Duration // of the current session's rekey
 
 	// Paths.
-	path     packet.Path // the one taken; nil: none
-	direct   packet.Path // the newest direct one; nil: none
+	path     packet.Path          // the one taken; nil: none
+	direct   packet.Path          // the newest direct one; nil: none
+	ours     map[packet.Path]bool // dialled by this side
 	failures map[packet.Path]failure
 	leaving  []leavingPath
 	owner    actors.Ref[fate] // who dialled the direct path
@@ -45,25 +45,6 @@ type machine struct {
 	rtt   rttMeter
 
 	out []effect
-}
-
-// relayWay is one way through another node.
-type relayWay struct {
-	path packet.Path
-	seed bool
-	rtt  time.Duration
-}
-
-type failure struct {
-	count int
-	last  time.Time
-}
-
-// leavingPath is a direct path that another replaced; it is closed a little
-// later, when what is still in flight has arrived.
-type leavingPath struct {
-	path packet.Path
-	at   time.Time
 }
 
 // observation is what the link actor sees of the pumps at a tick.
@@ -84,7 +65,7 @@ const (
 func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, random func() float64) *machine {
 	return &machine{
 		self: self, peer: peer, keepalive: keepalive, timeout: timeout, random: random,
-		failures: map[packet.Path]failure{},
+		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
 	}
 }
 
@@ -113,6 +94,9 @@ func (m *machine) found(now time.Time, direct packet.Path) {
 func (m *machine) adopt(now time.Time, s *session) {
 	m.sessions = append(m.sessions, s)
 	m.emit(install{s})
+	if s.fromSeed {
+		m.ours[s.path] = true
+	}
 	if s.initiator {
 		m.stopTrying()
 		m.emit(sendFinal{s})
@@ -139,10 +123,6 @@ func (m *machine) stopTrying() {
 		m.emit(abandon{})
 	}
 	m.try = attempt{}
-}
-
-func (m *machine) fail(now time.Time, p packet.Path) {
-	m.failures[p] = failure{count: m.failures[p].count + 1, last: now}
 }
 
 // promote makes s the session that seals.
@@ -222,63 +202,6 @@ func (m *machine) find(in *Inbound) *session {
 	return nil
 }
 
-// arrivedOn moves to the path that the peer uses. A direct one is always
-// followed. Among relays the node with the smaller ID chooses and the other
-// follows; otherwise each would follow the other for ever.
-func (m *machine) arrivedOn(now time.Time, p packet.Path) {
-	if !p.Alive() {
-		return // a straggler of a path that is gone
-	}
-	if p.Kind() != packet.Relay {
-		m.setDirect(now, p)
-		m.follow(p)
-		return
-	}
-	switch {
-	case m.path == p:
-	case m.path != nil && m.path == m.direct && m.direct.Alive() && m.failures[m.direct].count == 0:
-	case m.path == nil || !m.path.Alive():
-		m.follow(p)
-	case m.path.Kind() == packet.Relay && less(m.peer, m.self):
-		m.follow(p)
-	}
-}
-
-func (m *machine) setDirect(now time.Time, p packet.Path) {
-	if m.direct == p {
-		return
-	}
-	if m.direct != nil {
-		grace := replacedGrace
-		if !m.dialled(m.direct) {
-			grace = acceptedGrace
-		}
-		m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(grace)})
-	}
-	m.direct = p
-	m.emit(keepDirect{p})
-}
-
-// dialled says whether this side made the path. The other side then leaves the
-// closing of it to us for a while: if both chose one of two to close, both would go.
-func (m *machine) dialled(p packet.Path) bool {
-	for _, s := range m.sessions {
-		if s.fromSeed && s.path == p {
-			return true
-		}
-	}
-	return false
-}
-
-// follow changes the path in use; the caller publishes.
-func (m *machine) follow(p packet.Path) {
-	if m.path != p {
-		m.path = p
-		m.rtt = rttMeter{}
-		m.usable = false
-	}
-}
-
 // publish tells the pumps what to seal with and where to send, if that changed.
 func (m *machine) publish() {
 	ok := m.current != nil && m.path != nil && m.path.Alive()
@@ -326,60 +249,6 @@ func (m *machine) end() {
 	m.loseDirect()
 	m.path = nil
 	m.publish()
-}
-
-func (m *machine) loseDirect() {
-	if m.direct == nil {
-		return
-	}
-	m.emit(keepDirect{})
-	m.emit(dropPath{m.direct})
-	m.emit(decided{m.owner, fate{lost: true}})
-	m.direct = nil
-}
-
-// lostPath says that the transport gave p up, or that nothing came on it although
-// it was probed.
-func (m *machine) lostPath(now time.Time, p packet.Path) {
-	if p == nil {
-		return
-	}
-	m.fail(now, p)
-	if p == m.direct {
-		m.loseDirect()
-	}
-	if p != m.path {
-		return
-	}
-	m.path = nil
-	m.current = nil // the peer may have been restarted: only a handshake tells
-	m.publish()
-	m.probe = probe{}
-	m.want(now)
-}
-
-// choose picks a path for a handshake if there is none.
-func (m *machine) choose() {
-	if m.path != nil && m.path.Alive() && m.failures[m.path].count == 0 {
-		return
-	}
-	var candidates []path.Candidate
-	var ways []packet.Path
-	if m.direct != nil {
-		ways = append(ways, m.direct)
-		candidates = append(candidates, path.Candidate{
-			Direct: true, Alive: m.direct.Alive(), Failures: m.failures[m.direct].count,
-		})
-	}
-	for _, r := range m.relays {
-		ways = append(ways, r.path)
-		candidates = append(candidates, path.Candidate{
-			Alive: r.path.Alive(), Failures: m.failures[r.path].count, Seed: r.seed, RTT: r.rtt,
-		})
-	}
-	if i := path.Choose(candidates); i >= 0 {
-		m.follow(ways[i])
-	}
 }
 
 // state is what the link is in.

@@ -141,7 +141,7 @@ func TestARestartedSeedIsReachedAgainWithinSeconds(t *testing.T) {
 				}
 				return again.link(site).State == Up && site.link(again).State == Up
 			})
-			limit := 9500 * time.Millisecond // silent: one keepalive, then the probes
+			limit := 6500 * time.Millisecond // silent: half a keepalive, then the probes
 			if traffic {
 				limit = 5 * time.Second
 			}

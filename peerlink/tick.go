@@ -59,6 +59,11 @@ func (m *machine) tick(now time.Time, o observation) {
 			delete(m.failures, p)
 		}
 	}
+	for p := range m.ours {
+		if !p.Alive() {
+			delete(m.ours, p)
+		}
+	}
 	m.closeLeft(now)
 	m.expire(now)
 	if m.direct != nil && !m.direct.Alive() {
@@ -156,9 +161,18 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 	case silent >= suspectAfter && now.Sub(m.probe.sent) >= probeInterval:
 		m.probe.missed++
 		m.ping(now)
-	case now.Sub(m.probe.sent) >= m.keepalive:
+	case now.Sub(m.probe.sent) >= m.askEvery():
 		m.ping(now) // under traffic too: for the round trip and the loss
 	}
+}
+
+// askEvery is the time between two probes. The side that dialled the path asks
+// twice as often, because it alone can dial again when the other was restarted.
+func (m *machine) askEvery() time.Duration {
+	if m.dialled(m.path) {
+		return m.keepalive / 2
+	}
+	return m.keepalive
 }
 
 // busy says whether the next tick should come soon.

@@ -1,0 +1,135 @@
+package peerlink
+
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/path"
+)
+
+// leavingPath is a direct path that another replaced; it is closed a little
+// later, when what is still in flight has arrived.
+type leavingPath struct {
+	path packet.Path
+	at   time.Time
+}
+
+type failure struct {
+	count int
+	last  time.Time
+}
+
+// relayWay is one way through another node.
+type relayWay struct {
+	path packet.Path
+	seed bool
+	rtt  time.Duration
+}
+
+// arrivedOn moves to the path that the peer uses. A direct one is always
+// followed. Among relays the node with the smaller ID chooses and the other
+// follows; otherwise each would follow the other for ever.
+func (m *machine) arrivedOn(now time.Time, p packet.Path) {
+	if !p.Alive() {
+		return // a straggler of a path that is gone
+	}
+	if p.Kind() != packet.Relay {
+		m.setDirect(now, p)
+		m.follow(p)
+		return
+	}
+	switch {
+	case m.path == p:
+	case m.path != nil && m.path == m.direct && m.direct.Alive() && m.failures[m.direct].count == 0:
+	case m.path == nil || !m.path.Alive():
+		m.follow(p)
+	case m.path.Kind() == packet.Relay && less(m.peer, m.self):
+		m.follow(p)
+	}
+}
+
+func (m *machine) setDirect(now time.Time, p packet.Path) {
+	if m.direct == p {
+		return
+	}
+	if m.direct != nil {
+		grace := replacedGrace
+		if !m.dialled(m.direct) {
+			grace = acceptedGrace
+		}
+		m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(grace)})
+	}
+	m.direct = p
+	m.emit(keepDirect{p})
+}
+
+// dialled says whether this side made the path. The other side then leaves the
+// closing of it to us for a while: if both chose one of two to close, both would go.
+func (m *machine) dialled(p packet.Path) bool { return m.ours[p] }
+
+// follow changes the path in use; the caller publishes.
+func (m *machine) follow(p packet.Path) {
+	if m.path != p {
+		m.path = p
+		m.rtt = rttMeter{}
+		m.usable = false
+	}
+}
+
+func (m *machine) loseDirect() {
+	if m.direct == nil {
+		return
+	}
+	m.emit(keepDirect{})
+	m.emit(dropPath{m.direct})
+	m.emit(decided{m.owner, fate{lost: true}})
+	m.direct = nil
+}
+
+// lostPath says that the transport gave p up, or that nothing came on it although
+// it was probed.
+func (m *machine) lostPath(now time.Time, p packet.Path) {
+	if p == nil {
+		return
+	}
+	m.fail(now, p)
+	if p == m.direct {
+		m.loseDirect()
+	}
+	if p != m.path {
+		return
+	}
+	m.path = nil
+	m.current = nil // the peer may have been restarted: only a handshake tells
+	m.publish()
+	m.probe = probe{}
+	m.want(now)
+}
+
+// choose picks a path for a handshake if there is none.
+func (m *machine) choose() {
+	if m.path != nil && m.path.Alive() && m.failures[m.path].count == 0 {
+		return
+	}
+	var candidates []path.Candidate
+	var ways []packet.Path
+	if m.direct != nil {
+		ways = append(ways, m.direct)
+		candidates = append(candidates, path.Candidate{
+			Direct: true, Alive: m.direct.Alive(), Failures: m.failures[m.direct].count,
+		})
+	}
+	for _, r := range m.relays {
+		ways = append(ways, r.path)
+		candidates = append(candidates, path.Candidate{
+			Alive: r.path.Alive(), Failures: m.failures[r.path].count, Seed: r.seed, RTT: r.rtt,
+		})
+	}
+	if i := path.Choose(candidates); i >= 0 {
+		m.follow(ways[i])
+	}
+}
+
+func (m *machine) fail(now time.Time, p packet.Path) {
+	m.failures[p] = failure{count: m.failures[p].count + 1, last: now}
+}
