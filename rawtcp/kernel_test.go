@@ -23,6 +23,9 @@ import (
 var roles = map[string]func(args []string) (report, error){
 	"echo":   echoNode,
 	"client": clientNode,
+	"sink":   sinkNode,
+	"blast":  blastNode,
+	"junk":   junk,
 	"kernel": kernelListener,
 	"knock":  knock,
 }
@@ -210,6 +213,7 @@ func clientNode(args []string) (rep report, err error) {
 		return rep, d.err
 	}
 	const perTrain = 40
+	lost := 0
 	for i := range trains {
 		air := perTrain // bytes in flight stay below the window while it opens
 		if i < 50 {
@@ -224,12 +228,13 @@ func clientNode(args []string) (rep report, err error) {
 			rep.Sent += perTrain
 		}
 		patience := time.After(100 * time.Millisecond)
-		for rep.Sent-rep.Echoed > air {
+		for rep.Sent-rep.Echoed-lost > air {
 			select {
 			case n := <-arrived:
 				rep.Echoed += n
 				continue
 			case <-patience:
+				lost = rep.Sent - rep.Echoed
 			}
 			break
 		}
