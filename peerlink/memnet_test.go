@@ -194,12 +194,8 @@ func (n *internet) start(name, address string, seeds []string, change func(*Conf
 	cfg.Hello = func() message.Hello {
 		return message.Hello{Name: name, Version: "test", Relay: cfg.Relay, Started: started}
 	}
-	refusal := func(message.Hello) string { return "" }
 	if change != nil {
 		change(&cfg)
-	}
-	if cfg.Keys != keys.Ref() {
-		n.t.Fatal("tests refuse through refuseAll")
 	}
 	d, err := New(cfg)
 	if err != nil {
@@ -219,11 +215,7 @@ func (n *internet) start(name, address string, seeds []string, change func(*Conf
 						return nil
 					case m := <-keys.C():
 						if a, ok := m.(message.Authorize); ok {
-							text := refusal(a.Hello)
-							if f := refusals[a.Hello.Name]; f != "" {
-								text = f
-							}
-							a.Reply.Offer(message.Authorized{Token: a.Token, Node: a.Hello.ID, Refusal: text})
+							a.Reply.Offer(message.Authorized{Token: a.Token, Node: a.Hello.ID, Refusal: refusals[a.Hello.Name]})
 						}
 					}
 				}
