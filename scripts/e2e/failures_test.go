@@ -15,65 +15,61 @@ import (
 
 func TestEveryActorsPanicIsHealed(t *testing.T) {
 	m := newMesh(t, plain(t), lab.StarConfig{Sites: 1})
-	m.seed()
-	site := m.site(1)
-	host := m.Sites[0].Namespace
+	seed, site := m.seed(), m.site(1)
 	must(t, site.Up(m.ctx, "seed"))
-	m.reaches(host, ip4(1))
-	status, err := site.Status(m.ctx)
+	for _, side := range []struct {
+		name string
+		node *lab.Node
+		host *lab.Namespace
+		far  string
+	}{{"site", site, m.Sites[0].Namespace, ip4(1)}, {"seed", seed, m.Server, ip4(2)}} {
+		m.reaches(side.host, side.far)
+		status, err := side.node.Status(m.ctx)
+		must(t, err)
+		var actors []string
+		status.Walk(func(path string, _ lab.Actor) { actors = append(actors, path) })
+		if len(actors) < 8 {
+			t.Fatalf("the %s's tree has these actors only: %v", side.name, actors)
+		}
+		for _, actor := range actors {
+			before := m.restarts(side.node, actor)
+			must(t, control.NewClient(control.SocketPath(side.node.StateDir, "")).Fail(m.ctx, actor))
+			began := time.Now()
+			ctx := m.within(2 * time.Second)
+			if err := lab.Until(ctx, actor+" is restarted", func() error {
+				if now := m.restarts(side.node, actor); now <= before {
+					return fmt.Errorf("it has been restarted %d times, as before", now)
+				}
+				return nil
+			}); err != nil {
+				t.Errorf("%s: %v", side.name, err)
+				continue
+			}
+			if err := side.host.Reaches(ctx, side.far); err != nil {
+				t.Errorf("%s: after a panic in %s: %v", side.name, actor, err)
+				m.reaches(side.host, side.far) // the next actor's turn begins with traffic
+				continue
+			}
+			t.Logf("%s: %s: healed in %s", side.name, actor, time.Since(began).Round(10*time.Millisecond))
+		}
+	}
+	_, err := lab.Transfer(m.ctx, m.Sites[0].Namespace, m.Server, ip4(1), 4<<20)
 	must(t, err)
-	var names []string
-	for _, a := range status.Actors {
-		for _, one := range a.All() {
-			// The root is the supervisor of all: its failure ends the process.
-			if len(one.Children) == 0 {
-				names = append(names, one.Name)
-			}
-		}
-	}
-	if len(names) < 5 {
-		t.Fatalf("the tree has these actors only: %v", names)
-	}
-	for _, name := range names {
-		before := m.restarts(site, name)
-		must(t, control.NewClient(control.SocketPath(site.StateDir, "")).Fail(m.ctx, name))
-		began := time.Now()
-		ctx := m.within(2 * time.Second)
-		if err := lab.Until(ctx, name+" is restarted", func() error {
-			if now := m.restarts(site, name); now <= before {
-				return fmt.Errorf("it has been restarted %d times, as before", now)
-			}
-			return nil
-		}); err != nil {
-			t.Errorf("%v", err)
-			continue
-		}
-		if err := host.Reaches(ctx, ip4(1)); err != nil {
-			t.Errorf("after a panic in %s: %v", name, err)
-			m.reaches(host, ip4(1)) // the next actor's turn begins with traffic
-			continue
-		}
-		t.Logf("%s: healed in %s", name, time.Since(began).Round(10*time.Millisecond))
-	}
-	if _, err := lab.Transfer(m.ctx, host, m.Server, ip4(1), 4<<20); err != nil {
-		t.Error(err)
-	}
 }
 
-// restarts says how often an actor has been restarted, -1 if nobody of this name is there.
-func (m *mesh) restarts(node *lab.Node, name string) int {
+// restarts says how often an actor has been restarted, -1 if nobody is there.
+func (m *mesh) restarts(node *lab.Node, path string) int {
 	status, err := node.Status(m.ctx)
 	if err != nil {
 		return -1
 	}
-	for _, a := range status.Actors {
-		for _, one := range a.All() {
-			if one.Name == name {
-				return one.Restarts
-			}
+	restarts := -1
+	status.Walk(func(p string, a lab.Actor) {
+		if p == path {
+			restarts = a.Restarts
 		}
-	}
-	return -1
+	})
+	return restarts
 }
 
 var junkFor = flag.Duration("junk", 6*time.Second, "how long TestJunkAtThePortCostsNoConnection goes on")
@@ -123,13 +119,11 @@ func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 	m.reaches(site.Namespace, ip4(1))
 	status, err := seed.Status(m.ctx)
 	must(t, err)
-	for _, a := range status.Actors {
-		for _, one := range a.All() {
-			if one.Restarts > 0 {
-				t.Errorf("%s was restarted %d times: %s", one.Name, one.Restarts, one.LastError)
-			}
+	status.Walk(func(path string, a lab.Actor) {
+		if a.Restarts > 0 {
+			t.Errorf("%s was restarted %d times: %s", path, a.Restarts, a.LastError)
 		}
-	}
+	})
 }
 
 // mapped is the port that a site's router gave the site's flow to the seed.

@@ -95,13 +95,17 @@ type Actor struct {
 	Children    []Actor
 }
 
-// All walks the tree below a.
-func (a Actor) All() []Actor {
-	all := []Actor{a}
-	for _, child := range a.Children {
-		all = append(all, child.All()...)
+// Walk visits every actor of the tree, parents first, with the path of names
+// that leads to it.
+func (s Status) Walk(visit func(path string, a Actor)) {
+	var below func(prefix string, actors []Actor)
+	below = func(prefix string, actors []Actor) {
+		for _, a := range actors {
+			visit(prefix+a.Name, a)
+			below(prefix+a.Name+"/", a.Children)
+		}
 	}
-	return all
+	below("", s.Actors)
 }
 
 // Status asks the node for its actor tree.
