@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type station struct {
 	resolver *Resolver
 	sender   *Sender
 	tap      *Tap
+	stop     func() // ends the resolver's Run
 }
 
 func newStation(t testing.TB, ns *nstest.NS, so Options, to TapOptions) *station {
@@ -51,11 +53,14 @@ func newStation(t testing.TB, ns *nstest.NS, so Options, to TapOptions) *station
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.resolver.Run(ctx) }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("resolver: %v", err)
 		}
+	})
+	t.Cleanup(func() {
+		s.stop()
 		s.tap.Close()
 		s.sender.Close()
 		s.resolver.Close()
@@ -80,6 +85,18 @@ func until(t testing.TB, n *NextHop, what string, ok func() bool) {
 		case <-deadline:
 			i, name := n.Interface()
 			t.Fatalf("%s: not within %v; hop is %s over %d %s", what, patience, n.Mode(), i, name)
+		}
+	}
+}
+
+// eventually waits for something that no hop tells of.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(patience); !ok(); <-look.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }

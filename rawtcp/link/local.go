@@ -60,15 +60,9 @@ func parseLocal(b []byte) (p netip.Prefix, ok bool) {
 	if m.Table != unix.RT_TABLE_LOCAL || m.Type != unix.RTN_LOCAL {
 		return p, false
 	}
-	attrs, err := nl.ParseRouteAttr(b[unix.SizeofRtMsg:])
-	if err != nil {
-		return p, false
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == unix.RTA_DST {
-			if addr, ok := netip.AddrFromSlice(a.Value); ok {
-				return netip.PrefixFrom(addr, int(m.Dst_len)), int(m.Dst_len) <= addr.BitLen()
-			}
+	for kind, value := range attributes(b[unix.SizeofRtMsg:]) {
+		if addr, ok := netip.AddrFromSlice(value); ok && kind == unix.RTA_DST {
+			return netip.PrefixFrom(addr, int(m.Dst_len)), int(m.Dst_len) <= addr.BitLen()
 		}
 	}
 	return p, false

@@ -29,16 +29,12 @@ func parseNeighbour(b []byte) (m neighbourMessage, ok bool) {
 	m.family = b[0]
 	m.index = int(int32(binary.NativeEndian.Uint32(b[4:])))
 	m.state = binary.NativeEndian.Uint16(b[8:])
-	attrs, err := nl.ParseRouteAttr(b[sizeofNdmsg:])
-	if err != nil {
-		return m, false
-	}
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	for kind, value := range attributes(b[sizeofNdmsg:]) {
+		switch kind {
 		case netlink.NDA_DST:
-			m.address, _ = netip.AddrFromSlice(a.Value)
+			m.address, _ = netip.AddrFromSlice(value)
 		case netlink.NDA_LLADDR:
-			m.hasMAC = copy(m.mac[:], a.Value) == 6 && len(a.Value) == 6
+			m.hasMAC = len(value) == len(m.mac) && copy(m.mac[:], value) > 0
 		}
 	}
 	return m, m.address.IsValid()

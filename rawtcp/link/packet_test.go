@@ -150,6 +150,8 @@ func TestSendAndReceiveAllocateNothing(t *testing.T) {
 			s, far := newStation(t, a, so, TapOptions{}), newStation(t, b, Options{}, TapOptions{NoRing: noRing})
 			hop := lookup(t, s, b4)
 			until(t, hop, "mode "+mode, func() bool { return hop.Mode() == mode })
+			s.stop() // only what is measured shall run
+			far.stop()
 			train := packet.NewTrain()
 			single := make([]byte, 52)
 			var failure error
