@@ -27,12 +27,11 @@ type Flow struct {
 	cut cutter // of the receiving pump
 
 	// Of the actor:
-	machine   machine
-	born      time.Duration
-	dial      *dial // nil: accepted
-	port      reservation
-	unwatch   func()
-	lifeCheck uint32
+	machine machine
+	born    time.Duration
+	dial    *dial // nil: accepted
+	port    reservation
+	unwatch func()
 }
 
 // phase is what the pumps need to know of the machine's state.

@@ -1,0 +1,106 @@
+package rawtcp
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// remove forgets a flow and gives back its port.
+func (c *control) remove(f *Flow, why error) {
+	f.phase.Store(phaseGone)
+	if c.flows[f.tuple] == f {
+		delete(c.flows, f.tuple)
+		c.dirty = true
+	}
+	if f.unwatch != nil {
+		f.unwatch()
+	}
+	if f.port != nil {
+		port := f.port
+		f.port = nil
+		c.setPorts()
+		if err := port.Close(); err != nil {
+			c.t.log.Warn("giving back a local port", "path", f, "reason", err)
+		}
+	}
+	if f.dial != nil {
+		if why == nil {
+			why = net.ErrClosed
+		}
+		f.dial.answer(nil, why)
+	}
+}
+
+// drain closes all flows and serves them until they are gone or time is up.
+func (c *control) drain(limit time.Duration) {
+	now := c.t.now()
+	for _, f := range c.flows {
+		c.step(now, f, event{kind: shut})
+	}
+	c.publish()
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	for c.talking() {
+		select {
+		case <-end.C:
+			return
+		case m := <-c.t.inbox.C():
+			if m.dial != nil {
+				m.dial.answer(nil, net.ErrClosed)
+				continue
+			}
+			c.handle(&m)
+			c.publish()
+		}
+	}
+}
+
+// talking reports whether any flow still owes or awaits a FIN.
+func (c *control) talking() bool {
+	for _, f := range c.flows {
+		if f.machine.state != timeWait {
+			return true
+		}
+	}
+	return false
+}
+
+// release gives everything back.
+func (c *control) release() error {
+	for _, f := range c.flows {
+		f.phase.Store(phaseGone)
+		if f.unwatch != nil {
+			f.unwatch()
+		}
+		if f.dial != nil {
+			f.dial.answer(nil, net.ErrClosed)
+		}
+	}
+	err := c.t.wire.close()
+	for _, f := range c.flows {
+		if f.port != nil {
+			err = errors.Join(err, f.port.Close())
+		}
+	}
+	for _, h := range c.held {
+		err = errors.Join(err, h.Close())
+	}
+	c.flows, c.held, c.dirty = map[tuple]*Flow{}, nil, true
+	c.publish()
+	return err
+}
+
+// refuseDials answers the dials that nobody will handle any more.
+func (c *control) refuseDials() {
+	for {
+		select {
+		case m := <-c.t.inbox.C():
+			if m.dial != nil {
+				m.dial.answer(nil, net.ErrClosed)
+			}
+		default:
+			return
+		}
+	}
+}
