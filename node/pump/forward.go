@@ -65,6 +65,7 @@ func (f *forwarder) flush() {
 			peer.Sent(n, f.bytes)
 		case errors.Is(err, net.ErrClosed):
 			f.drops.Add(PathGone, n)
+			peer.PathLost(f.out.Path())
 		default:
 			f.drops.Add(PathFull, n)
 		}

@@ -226,6 +226,7 @@ func (o *Outbound) flush() {
 	case errors.Is(err, net.ErrClosed):
 		o.Drops.Add(PathGone, n)
 		peer.DroppedTx(n)
+		peer.PathLost(o.out.Path())
 	default:
 		o.Drops.Add(PathFull, n)
 		peer.DroppedTx(n)
