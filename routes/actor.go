@@ -24,7 +24,8 @@ type Actor struct {
 	refused map[netip.Prefix]string // of these, what it did not take
 	trouble []string                // see View.Problems
 	told    map[announcement]outcome
-	failing string // the last error from the host, logged once
+	left    map[message.NodeID]string // why nodes were withdrawn since the last report
+	failing string                    // the last error from the host, logged once
 }
 
 // Config is what an Actor needs.
@@ -70,7 +71,7 @@ func New(cfg Config) (*Actor, error) {
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
 	}
-	return &Actor{cfg: cfg, table: NewTable(cfg.Own), told: make(map[announcement]outcome)}, nil
+	return &Actor{cfg: cfg, table: NewTable(cfg.Own), told: map[announcement]outcome{}, left: map[message.NodeID]string{}}, nil
 }
 
 // Run decides anew whenever a message, the host or time gives a reason.
@@ -117,16 +118,23 @@ func (a *Actor) Run(ctx context.Context) error {
 
 // drain applies m and what waits behind it, and says whether to decide anew.
 func (a *Actor) drain(m message.ToRoutes) bool {
-	changed := a.table.Apply(m)
+	changed := a.apply(m)
 	for range maxDrain {
 		select {
 		case m := <-a.cfg.Mailbox.C():
-			changed = a.table.Apply(m) || changed
+			changed = a.apply(m) || changed
 		default:
 			return changed
 		}
 	}
 	return changed
+}
+
+func (a *Actor) apply(m message.ToRoutes) bool {
+	if w, ok := m.(message.Withdrawn); ok {
+		a.left[w.Node] = w.Reason
+	}
+	return a.table.Apply(m)
 }
 
 // settle decides and makes it so. With look it reads the state of the host

@@ -162,7 +162,7 @@ func TestAdvertBecomesFIBAndKernelRouteAndGoesAgain(t *testing.T) {
 		if err := s.stop(actors.ErrStopped); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"route installed: prefix=192.168.2.0/24 peer=office", "route removed: prefix=192.168.2.0/24 peer=office",
+		for _, want := range []string{"route installed: prefix=192.168.2.0/24 peer=office", "route removed: prefix=192.168.2.0/24 peer=office reason=dead",
 			"route not used: prefix=0.0.0.0/0 peer=office"} {
 			if strings.Count(s.log.String(), want) != 1 {
 				t.Errorf("the log does not say once %q:\n%s", want, s.log)

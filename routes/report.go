@@ -51,10 +51,15 @@ func (a *Actor) report() {
 	}
 	for about, was := range a.told {
 		if _, still := now[about]; !still && was.installed && !a.announced(about) {
-			a.cfg.Log.Info("route removed", "prefix", about.prefix, "peer", was.name, "reason", "not announced any more")
+			why := a.left[about.node]
+			if why == "" {
+				why = "not announced any more"
+			}
+			a.cfg.Log.Info("route removed", "prefix", about.prefix, "peer", was.name, "reason", why)
 		}
 	}
 	a.told = now
+	clear(a.left)
 }
 
 // announced says whether the announcement is among the present decisions.

@@ -22,6 +22,7 @@ type Device struct {
 	offloads  Offloads
 	mtu       int
 	addresses []netip.Prefix
+	up        bool
 	log       hclog.Logger
 }
 

@@ -196,3 +196,17 @@ func TestKilledProcessLeavesNoInterfaceBehind(t *testing.T) {
 		t.Fatal("the interface outlived its process")
 	}
 }
+
+func TestIPv6AddressTakesPacketsAsSoonAsItIsSet(t *testing.T) {
+	s := newSpace(t)
+	for range 15 {
+		d := s.open(t, Config{Addresses: prefixes("fd77::1/64")})
+		if !d.local(netip.MustParseAddr("fd77::1")) {
+			t.Fatal("not after Open")
+		}
+		if err := d.SetAddresses(prefixes("fd77::2/64")); err != nil || !d.local(netip.MustParseAddr("fd77::2")) {
+			t.Fatalf("not after SetAddresses: %v", err)
+		}
+		d.Close()
+	}
+}

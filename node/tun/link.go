@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -41,7 +42,31 @@ func (d *Device) configure(cfg Config) error {
 	if err := d.rtnl.LinkSetUp(d.link); err != nil {
 		return fmt.Errorf("set %s up: %w", d.name, err)
 	}
+	d.up = true
+	d.awaitIPv6()
 	return nil
+}
+
+// awaitIPv6 waits until the host takes packets for the IPv6 addresses of the
+// interface. The kernel puts a new address to use from a work queue of its own,
+// also when there is no duplicate to detect, and until then throws away what comes for it.
+func (d *Device) awaitIPv6() {
+	const patience, step = time.Second, time.Millisecond
+	for _, p := range d.addresses {
+		for waited := time.Duration(0); p.Addr().Is6() && !d.local(p.Addr()); waited += step {
+			if waited >= patience {
+				d.log.Warn("address is not in use yet", "interface", d.name, "address", p)
+				return
+			}
+			time.Sleep(step)
+		}
+	}
+}
+
+// local says whether packets to a stay on this host.
+func (d *Device) local(a netip.Addr) bool {
+	found, err := d.rtnl.RouteGet(a.AsSlice())
+	return err == nil && len(found) > 0 && found[0].Type == unix.RTN_LOCAL
 }
 
 // quietIPv6 keeps the kernel from giving the interface a link-local address
@@ -91,6 +116,9 @@ func (d *Device) SetAddresses(addresses []netip.Prefix) error {
 		}
 	}
 	d.addresses = slices.Clone(addresses)
+	if d.up {
+		d.awaitIPv6()
+	}
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -112,6 +113,7 @@ func TestUDPSuperPacketsTravelWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		_ = in.SetReadDeadline(time.Now().Add(10 * time.Second)) // to fail instead of hanging
 		raw, _ := out.SyscallConn()
 		var refused error
 		_ = raw.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1000) })
