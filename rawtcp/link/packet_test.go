@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -252,5 +253,45 @@ func TestFilterIsReplacedWithoutLoss(t *testing.T) {
 	}
 	if got := collect(t, far.tap, bursts*100); len(got) != bursts || far.tap.Dropped() != 0 {
 		t.Fatalf("%d packets, %d dropped", len(got), far.tap.Dropped())
+	}
+}
+
+func TestAnswerLeavesByTheInterfaceItIsTold(t *testing.T) {
+	a, b := nstest.Pair(t)
+	openTUN(t, a, "tun9")
+	a.Run("ip addr add 10.0.0.1/24 dev tun9", "ip route add default via 10.77.0.2",
+		"ip route add 0.0.0.0/1 dev tun9", "ip route add 10.77.0.2/32 dev tun9", "ip -6 route add fd77::2/128 dev tun9")
+	s, far := newStation(t, a, Options{}, TapOptions{}), newStation(t, b, Options{}, TapOptions{})
+	index := s.interfaceIndex(t, "v0")
+	for _, c := range [][2]netip.Addr{{a4, b4}, {a6, b6}} {
+		eventually(t, "own address", func() bool { return s.resolver.IsLocal(c[0]) })
+		pkt := make([]byte, 120)
+		ipLen, tcpLen := headersFor(pkt, c[0], c[1], 7, 1, 0x12, 8)
+		pkt = pkt[:ipLen+tcpLen+8]
+		finishTCP(pkt[ipLen:ipLen+tcpLen], pkt[ipLen+tcpLen:])
+		if err := s.sender.Answer(index, pkt); err != nil {
+			t.Fatal(err)
+		}
+		if got := collect(t, far.tap, 8); !bytes.Equal(got[0].ip, pkt) {
+			t.Fatalf("%x arrived of %x", got[0].ip, pkt)
+		}
+	}
+	if err := s.sender.Answer(index, []byte{0x45}); err == nil {
+		t.Error("junk was sent")
+	}
+}
+
+func TestWakeMakesRecvReturnNothing(t *testing.T) {
+	s := newStation(t, nstest.New(t), Options{}, TapOptions{})
+	for range 3 {
+		s.tap.Wake()
+		if batch, err := s.tap.Recv(); len(batch) != 0 || err != nil {
+			t.Fatalf("%v %v", batch, err)
+		}
+	}
+	s.tap.Close()
+	s.tap.Wake()
+	if _, err := s.tap.Recv(); !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
 	}
 }

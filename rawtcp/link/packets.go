@@ -85,32 +85,36 @@ func (m *packets) sendFramed(s *sockets, h *hop, ipLen, tcpLen int) unix.Errno {
 	return m.send(s.of(h))
 }
 
-// sendRaw sends all through a raw socket. The interface of the hop is named with
-// each packet, since the kernel's own choice might be the tunnel.
+// sendRaw sends all through a raw socket, out of the interface of the hop: the
+// kernel's own choice might be the tunnel.
 func (m *packets) sendRaw(s *sockets, h *hop, dst addr, ipLen int) unix.Errno {
-	if dst.Is4() {
-		m.name4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: dst.As4()}
-		putPktinfo4(&m.control, h.dev.index)
-		for i := range m.n {
-			m.finish(i, ipLen)
-			m.message(i, 0, unsafe.Pointer(&m.name4), unix.SizeofSockaddrInet4)
-			m.msg[i].hdr.Control = (*byte)(unsafe.Pointer(&m.control[0]))
-			m.msg[i].hdr.SetControllen(cmsgSpace4)
-		}
-		return m.send(s.raw4)
-	}
-	m.name6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: dst.As16()}
-	if dst.IsLinkLocalUnicast() {
-		m.name6.Scope_id = uint32(h.dev.index)
-	}
-	putPktinfo6(&m.control, h.dev.index)
 	for i := range m.n {
 		m.finish(i, ipLen)
-		m.message(i, 0, unsafe.Pointer(&m.name6), unix.SizeofSockaddrInet6)
-		m.msg[i].hdr.Control = (*byte)(unsafe.Pointer(&m.control[0]))
-		m.msg[i].hdr.SetControllen(cmsgSpace6)
 	}
-	return m.send(s.raw6)
+	return m.sendKernel(s, h.dev.index, dst)
+}
+
+// sendKernel has the kernel's IP layer send what has its checksums already, by
+// the best route out of one interface (0: any).
+func (m *packets) sendKernel(s *sockets, ifindex int, dst addr) unix.Errno {
+	fd, name, nameLen, controlLen := s.raw4, unsafe.Pointer(&m.name4), uint32(unix.SizeofSockaddrInet4), cmsgSpace4
+	if dst.Is4() {
+		m.name4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: dst.As4()}
+		putPktinfo4(&m.control, ifindex)
+	} else {
+		fd, name, nameLen, controlLen = s.raw6, unsafe.Pointer(&m.name6), unix.SizeofSockaddrInet6, cmsgSpace6
+		m.name6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: dst.As16()}
+		if dst.IsLinkLocalUnicast() {
+			m.name6.Scope_id = uint32(ifindex)
+		}
+		putPktinfo6(&m.control, ifindex)
+	}
+	for i := range m.n {
+		m.message(i, 0, name, nameLen)
+		m.msg[i].hdr.Control = (*byte)(unsafe.Pointer(&m.control))
+		m.msg[i].hdr.SetControllen(controlLen)
+	}
+	return m.send(fd)
 }
 
 // finish computes the TCP checksum of packet i.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync/atomic"
 
@@ -139,6 +140,30 @@ func (s *Sender) SendPacket(hop *NextHop, pkt []byte) error {
 		return s.verdict(m.sendRaw(&s.sockets, h, hop.dst, ipLen))
 	}
 	return s.verdict(s.sendFramed(m, h, hop.dst, ipLen, tcpLen))
+}
+
+// Answer sends one complete IP packet, TCP checksum and all, to a stranger, for
+// whom no handle is kept: the kernel's IP layer finds the way. ifindex is the
+// interface on which the stranger's packet arrived; the answer leaves by the same
+// one, so that no route can send it into the tunnel. With 0 any will do. Errors
+// are those of Send.
+func (s *Sender) Answer(ifindex int, pkt []byte) error {
+	ipLen, tcpLen, ok := headerLengths(pkt)
+	if !ok {
+		return fmt.Errorf("answer with %d bytes: not a TCP packet", len(pkt))
+	}
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
+	dst := netip.AddrFrom4([4]byte(pkt[16:20]))
+	if pkt[0]>>4 == 6 {
+		dst = netip.AddrFrom16([16]byte(pkt[24:40]))
+	}
+	m := s.spare.take()
+	defer s.spare.give(m)
+	m.reset()
+	m.add(pkt[:ipLen+tcpLen], pkt[ipLen+tcpLen:])
+	return s.verdict(m.sendKernel(&s.sockets, ifindex, dst))
 }
 
 // sendSuper sends the train as one super-segment, or as few as the interface

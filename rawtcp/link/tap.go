@@ -159,7 +159,10 @@ func (t *Tap) SetFilter(ports []uint16, excludeIfindex []int) error {
 func (t *Tap) Recv() ([]Packet, error) {
 	if err := t.raw.Read(t.read); err != nil {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil, t.file.SetReadDeadline(time.Time{})
+			if err := t.file.SetReadDeadline(time.Time{}); err != nil {
+				return nil, t.closedOr(err)
+			}
+			return nil, nil
 		}
 		if t.closed.Load() && t.ring != nil {
 			t.unmap.Stop()
