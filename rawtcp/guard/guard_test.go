@@ -18,7 +18,7 @@ var (
 	modes      = []Mode{TCX, TC, NFT, IPTables}
 )
 
-// inNamespace makes a guard, or skips the test where the kernel lacks the mode.
+// newGuard makes a guard, or skips the test where the kernel lacks the mode.
 func newGuard(t *testing.T, ns *nstest.NS, opts Options) *Guard {
 	t.Helper()
 	var g *Guard
