@@ -20,6 +20,7 @@ type halfOpen struct {
 	tries    int
 	deadline time.Duration
 	hop      hop
+	ifindex  int  // where the SYN arrived
 	once     bool // not kept: the cookie must carry everything
 }
 
@@ -37,7 +38,7 @@ func (b *backlog) take(now time.Duration, g *segment, sec *secrets) (h *halfOpen
 		h.opts.val = g.opts.val // echo the newest
 		return h, true
 	}
-	h = &halfOpen{tuple: g.tuple, peerISN: g.seq, opts: g.opts, deadline: now + synAckInterval(0)}
+	h = &halfOpen{tuple: g.tuple, peerISN: g.seq, opts: g.opts, ifindex: g.ifindex, deadline: now + synAckInterval(0)}
 	h.isn = sec.makeCookie(&g.tuple, g.seq, cookieClock(now), mssClass(g.opts.mss))
 	if _, replace := b.entries[g.tuple]; !replace && len(b.entries) >= b.max {
 		h.once = true

@@ -181,7 +181,7 @@ func (c *control) step(now time.Duration, f *Flow, ev event) {
 func (c *control) reply(now time.Duration, f *Flow, r reply) {
 	ms := millis(now)
 	if r.bare {
-		c.bare(&f.tuple, r.flags, r.seq, r.ack)
+		c.bare(f.hop, 0, &f.tuple, r.flags, r.seq, r.ack)
 		return
 	}
 	h := header{flags: r.flags, seq: r.seq, id: uint16(f.ipID.Add(1) - 1)}
@@ -205,18 +205,24 @@ func (c *control) reply(now time.Duration, f *Flow, r reply) {
 }
 
 // bare sends a segment outside any connection, as the kernel does: no options,
-// no window, IP id 0.
-func (c *control) bare(tu *tuple, flags uint8, seq, ack uint32) {
-	h := header{tuple: tu, pseudo: tu.pseudoSum(), ttl: c.t.profile.hops(tu), flags: flags, seq: seq, ack: ack, opts: options{wscale: -1}}
-	c.answer(&h)
+// no window, IP id 0. See transmit for h and ifindex.
+func (c *control) bare(h hop, ifindex int, tu *tuple, flags uint8, seq, ack uint32) {
+	hd := header{tuple: tu, pseudo: tu.pseudoSum(), ttl: c.t.profile.hops(tu), flags: flags, seq: seq, ack: ack, opts: options{wscale: -1}}
+	c.transmit(h, ifindex, &hd)
 }
 
-// answer sends the segment h to somebody for whom we keep nothing.
-func (c *control) answer(h *header) {
-	ip, tcp := h.size()
-	h.put(c.buf[:ip+tcp], 0)
-	finishChecksum(c.buf[:ip+tcp])
-	c.t.sent(c.t.wire.answer(c.buf[:ip+tcp]))
+// transmit sends a segment without payload by h, or, to a stranger for whom no
+// way was looked up (nil), back through the interface that its own came from.
+func (c *control) transmit(h hop, ifindex int, hd *header) {
+	ip, tcp := hd.size()
+	pkt := c.buf[:ip+tcp]
+	hd.put(pkt, 0)
+	if h != nil {
+		c.t.sent(c.t.wire.sendPacket(h, pkt))
+		return
+	}
+	finishChecksum(pkt)
+	c.t.sent(c.t.wire.answer(ifindex, pkt))
 }
 
 // sent counts what could not be sent.

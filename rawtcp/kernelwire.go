@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/guard"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
@@ -23,8 +21,6 @@ type kernelWire struct {
 	sender   *link.Sender
 	tap      *link.Tap
 	guard    *guard.Guard
-	raw4     int // raw sockets for answers to strangers; -1: none
-	raw6     int
 	exclude  []string
 
 	locals atomic.Pointer[map[netip.Addr]struct{}]
@@ -35,7 +31,7 @@ type kernelWire struct {
 }
 
 func newKernelWire(cfg Config) (_ *kernelWire, err error) {
-	w := &kernelWire{raw4: -1, raw6: -1, exclude: cfg.ExcludeInterfaces, ignore: make(map[int]bool)}
+	w := &kernelWire{exclude: cfg.ExcludeInterfaces, ignore: make(map[int]bool)}
 	defer func() {
 		if err != nil {
 			_ = w.close()
@@ -58,15 +54,6 @@ func newKernelWire(cfg Config) (_ *kernelWire, err error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keeping the kernel's TCP away: %w", err)
-	}
-	const flags = unix.SOCK_RAW | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
-	if w.raw4, err = unix.Socket(unix.AF_INET, flags, unix.IPPROTO_RAW); err != nil {
-		return nil, fmt.Errorf("opening a raw IPv4 socket: %w", err)
-	}
-	if w.raw6, err = unix.Socket(unix.AF_INET6, flags, unix.IPPROTO_RAW); errors.Is(err, unix.EAFNOSUPPORT) {
-		w.raw6, err = -1, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("opening a raw IPv6 socket: %w", err)
 	}
 	w.refresh()
 	return w, nil
@@ -94,23 +81,8 @@ func (w *kernelWire) sendPacket(h hop, pkt []byte) error {
 	return w.sender.SendPacket(h.(*link.NextHop), pkt)
 }
 
-func (w *kernelWire) answer(pkt []byte) error {
-	fd := w.raw4
-	var to unix.Sockaddr = &unix.SockaddrInet4{}
-	if pkt[0]>>4 == 6 {
-		fd = w.raw6
-		to = &unix.SockaddrInet6{Addr: [16]byte(pkt[24:40])}
-	} else {
-		to = &unix.SockaddrInet4{Addr: [4]byte(pkt[16:20])}
-	}
-	switch err := unix.Sendto(fd, pkt, unix.MSG_DONTWAIT, to); {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS):
-		return packet.ErrFull
-	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
-		return link.ErrNoRoute
-	default:
-		return err
-	}
+func (w *kernelWire) answer(ifindex int, pkt []byte) error {
+	return w.sender.Answer(ifindex, pkt)
 }
 
 func (w *kernelWire) wake() { w.tap.Wake() }
@@ -226,12 +198,6 @@ func (w *kernelWire) close() (err error) {
 	}
 	if w.guard != nil {
 		err = errors.Join(err, w.guard.Close())
-	}
-	for _, fd := range []*int{&w.raw4, &w.raw6} {
-		if *fd >= 0 {
-			err = errors.Join(err, unix.Close(*fd))
-			*fd = -1
-		}
 	}
 	return err
 }

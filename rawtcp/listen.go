@@ -124,7 +124,7 @@ func (c *control) adopt(now time.Duration, f *Flow) {
 	if len(c.flows) >= c.t.cfg.MaxFlows {
 		c.t.drops.add(dropFlowLimit, 1)
 		f.phase.Store(phaseGone)
-		c.bare(&f.tuple, flagRST, f.sndNxt.Load(), 0)
+		c.bare(f.hop, 0, &f.tuple, flagRST, f.sndNxt.Load(), 0)
 		return
 	}
 	if h := c.backlog.entries[f.tuple]; h != nil { // it knows more than the cookie
@@ -159,7 +159,7 @@ func (c *control) stranger(now time.Duration, g *segment) {
 		c.t.drops.add(dropStray, 1)
 	case g.has(flagACK):
 		c.t.drops.add(dropStray, 1)
-		c.bare(&g.tuple, flagRST, g.ack, 0)
+		c.bare(nil, g.ifindex, &g.tuple, flagRST, g.ack, 0)
 	default:
 		c.t.drops.add(dropStray, 1)
 		n := uint32(len(g.payload))
@@ -169,7 +169,7 @@ func (c *control) stranger(now time.Duration, g *segment) {
 		if g.has(flagFIN) {
 			n++
 		}
-		c.bare(&g.tuple, flagRST|flagACK, 0, g.seq+n)
+		c.bare(nil, g.ifindex, &g.tuple, flagRST|flagACK, 0, g.seq+n)
 	}
 }
 
@@ -216,13 +216,7 @@ func (c *control) synAck(now time.Duration, h *halfOpen) {
 		c.synMSS = ownMSS(h.hop, h.tuple.v6())
 	}
 	hd := h.synAck(c.t.profile, c.t.secrets, c.synMSS, millis(now))
-	if h.hop == nil {
-		c.answer(&hd)
-		return
-	}
-	ip, tcp := hd.size()
-	hd.put(c.buf[:ip+tcp], 0)
-	c.t.sent(c.t.wire.sendPacket(h.hop, c.buf[:ip+tcp]))
+	c.transmit(h.hop, h.ifindex, &hd)
 }
 
 // complete accepts a connection whose handshake the pump could not judge by the

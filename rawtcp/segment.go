@@ -13,6 +13,7 @@ type segment struct {
 	ack     uint32
 	opts    options
 	payload []byte
+	ifindex int // where it arrived; not of the wire
 }
 
 // TCP flags.

@@ -17,9 +17,9 @@ type wire interface {
 	// send and sendPacket are those of [link.Sender].
 	send(h hop, t *packet.Train, ipLen, tcpLen int) error
 	sendPacket(h hop, pkt []byte) error
-	// answer sends one finished IP packet, checksum and all, wherever the
-	// kernel routes it: for replies to strangers, for whom no handle is kept.
-	answer(pkt []byte) error
+	// answer is [link.Sender.Answer]: one finished IP packet, checksum and all,
+	// to a stranger for whom no handle is kept, out of the interface ifindex.
+	answer(ifindex int, pkt []byte) error
 	// receive and wake are those of [link.Tap].
 	receive() ([]link.Packet, error)
 	wake()
