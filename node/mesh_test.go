@@ -45,7 +45,8 @@ type station struct {
 	log    logLines
 	gossip *simnet.Overlay
 	key    keys.MeshKey
-	hear   func(data []byte) // is shown each datagram that the node receives; may be nil
+	hear   func(data []byte)          // is shown each datagram that the node receives; may be nil
+	forge  func(data []byte) [][]byte // makes more of it, which the node receives as well; may be nil
 
 	// Of the present run.
 	*kernel
@@ -178,7 +179,7 @@ func (s *station) start() {
 	s.node, err = New(s.cfg, Parts{
 		Identity: identity, MeshKey: s.key, Book: book,
 		Overlay:  simOverlay{s.kernel.tun, s.cfg.Interface},
-		Underlay: &simUnderlay{Transport: s.transport, listen: s.cfg.Listen, hear: s.hear},
+		Underlay: &simUnderlay{Transport: s.transport, listen: s.cfg.Listen, hear: s.hear, forge: s.forge},
 		Gossip: func() (memberlist.Transport, error) {
 			return s.gossip.Join(s.address().String(), 7946), nil
 		},
@@ -316,6 +317,7 @@ type simUnderlay struct {
 	*simnet.Transport
 	listen []netip.AddrPort
 	hear   func([]byte)
+	forge  func([]byte) [][]byte
 }
 
 // Run closes the transport in an orderly stop, as the one of a machine does.
