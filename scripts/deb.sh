@@ -4,11 +4,11 @@
 set -eu
 
 arch=$(dpkg --print-architecture)
-# A Debian version starts with a digit and knows no dash but the last.
-version=$(printf '%s' "$VERSION" | sed -e 's/^v//' -e 's/-/+/g')
-case $version in
-[0-9]*) ;;
-*) version="0~$version" ;;
+# A Debian version starts with a digit and knows no dash but the last. What is
+# not built from a tag is older than every release.
+case $VERSION in
+v[0-9]*) version=$(printf '%s' "$VERSION" | sed -e 's/^v//' -e 's/-/+/g') ;;
+*) version="0~git$(date -u +%Y%m%d)+$(printf '%s' "$VERSION" | sed -e 's/-/+/g')" ;;
 esac
 
 tree=$(mktemp -d)
