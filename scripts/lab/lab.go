@@ -32,6 +32,7 @@ type Lab struct {
 	mu         sync.Mutex
 	namespaces map[string]*Namespace
 	files      int
+	closers    []func()
 }
 
 // labs counts the labs of this process: it tells their names apart.
@@ -86,9 +87,12 @@ func ForTest(t TB) *Lab {
 // Close kills every process in the lab's namespaces and removes them.
 func (l *Lab) Close() error {
 	l.mu.Lock()
-	all := l.namespaces
-	l.namespaces = map[string]*Namespace{}
+	all, closers := l.namespaces, l.closers
+	l.namespaces, l.closers = map[string]*Namespace{}, nil
 	l.mu.Unlock()
+	for _, end := range closers {
+		end()
+	}
 	var errs []error
 	for name := range all {
 		errs = append(errs, remove(name))
@@ -116,6 +120,13 @@ func (l *Lab) Namespace(ctx context.Context, role string) (*Namespace, error) {
 for f in all default; do echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; done
 ip link set lo up`)
 	return n, err
+}
+
+// atClose has something of this process end before the namespaces go.
+func (l *Lab) atClose(end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closers = append(l.closers, end)
 }
 
 // Dir is a directory for files that go away with the lab.
