@@ -73,7 +73,7 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	}
 	transport, err := rawtcp.New(rawtcp.Config{
 		Listen: cfg.Listen, Log: log.Named("rawtcp"), DisableBPF: !cfg.XDP,
-		ExcludeInterfaces: []string{device.Name()}, Owner: device.Name(),
+		ExcludeInterfaces: []string{device.Name()}, Owner: device.Name(), DialTimeout: dialTimeout,
 	})
 	if err != nil {
 		return err
@@ -95,6 +95,10 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 		"addresses", cfg.Addresses, "listen", cfg.Listen, "seeds", cfg.Seeds, "guard", transport.Status().Guard)
 	return n.Run(ctx)
 }
+
+// dialTimeout is short, because between the last SYN of one try and the first of
+// the next a seed that has come back must not wait for long.
+const dialTimeout = 4 * time.Second
 
 // superSize bounds the kernel's super-packets so that one of them, cut and
 // sealed, still fits one train: the rest would cost a system call of its own.

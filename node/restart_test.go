@@ -7,6 +7,7 @@ import (
 
 	"github.com/openbmx/lightweight-tunnel/gossip"
 	"github.com/openbmx/lightweight-tunnel/node/control"
+	"github.com/openbmx/lightweight-tunnel/node/pump"
 	"github.com/openbmx/lightweight-tunnel/node/simnet"
 )
 
@@ -29,7 +30,7 @@ func (m *mesh) within(limit time.Duration, all ...*station) time.Duration {
 
 func TestSitesAreBackWithinSecondsAfterTheSeedWasRestarted(t *testing.T) {
 	for _, how := range []string{"stopped", "crashed"} {
-		for _, down := range []time.Duration{0, 3 * time.Second, time.Minute} {
+		for _, down := range []time.Duration{0, 3 * time.Second, time.Minute, 10 * time.Minute} {
 			t.Run(fmt.Sprint(how, " for ", down), func(t *testing.T) {
 				inMesh(t, func(m *mesh) {
 					seed, sites := m.star(3)
@@ -41,11 +42,7 @@ func TestSitesAreBackWithinSecondsAfterTheSeedWasRestarted(t *testing.T) {
 					}
 					m.pass(down)
 					seed.restart()
-					limit := 5 * time.Second
-					if down > 30*time.Second {
-						limit = 18 * time.Second // they ask more rarely by then
-					}
-					t.Logf("back after %v", m.within(limit, append(sites, seed)...))
+					t.Logf("back after %v", m.within(5*time.Second, append(sites, seed)...))
 				})
 			})
 		}
@@ -197,6 +194,29 @@ func TestAMeshFormsAndHoldsOnLinesThatLoseThirtyPercent(t *testing.T) {
 		}
 		if got := len(seed.heard()); got < 400 {
 			t.Errorf("of 720 packets only %d arrived", got)
+		}
+	})
+}
+
+func TestNoSenderIsToldAnMTUByARelayThatIsGone(t *testing.T) {
+	inMesh(t, func(m *mesh) {
+		seed, sites := m.star(2)
+		a, b := sites[0], sites[1]
+		a.heard()
+		traffic := &stream{from: a, to: b, label: "across"}
+		seed.crash()
+		began := time.Now()
+		for time.Since(began) < 5*time.Second {
+			traffic.send()
+			m.pass(5 * time.Millisecond)
+		}
+		for _, p := range a.heard() {
+			if p.icmp() == 3 && p.body[1] == 4 {
+				t.Fatalf("the sender was told an MTU of %d", int(p.body[6])<<8|int(p.body[7]))
+			}
+		}
+		if n := a.drops(pump.TooBig); n != 0 {
+			t.Errorf("%d packets count as too big", n)
 		}
 	})
 }

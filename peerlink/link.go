@@ -79,6 +79,7 @@ func (l *link) Run(ctx context.Context) error {
 		case <-timer.C:
 			l.m.tick(time.Now(), l.observe())
 			l.expirePings(time.Now())
+			l.release()
 		}
 		now := time.Now()
 		l.carryOut(now)
@@ -167,12 +168,21 @@ func (l *link) stage(now time.Time, batch []staged) {
 		l.peer.DroppedTx(dropped)
 		l.d.warnQueueFull(l.peer)
 	}
-	if out := l.peer.out.Load(); out != nil {
-		l.staging.flush(out, l.train)
-		return
+	if !l.release() {
+		l.m.relays = l.relays()
+		l.m.want(now)
 	}
-	l.m.relays = l.relays()
-	l.m.want(now)
+}
+
+// release sends what is staged, if there is a way. A relay can be out of reach
+// for a moment and come back before anybody has looked.
+func (l *link) release() bool {
+	out := l.peer.out.Load()
+	if out == nil || !out.path.Alive() {
+		return false
+	}
+	l.staging.flush(out, l.train)
+	return true
 }
 
 // observe gathers what the pumps and the other links have published.

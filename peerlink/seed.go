@@ -36,7 +36,7 @@ type seed struct {
 
 const (
 	minRedial    = 100 * time.Millisecond
-	maxRedial    = 15 * time.Second
+	maxRedial    = 3 * time.Second // so that a seed that is back is found within five, the dial included
 	selfPause    = 5 * time.Minute
 	standbyLook  = time.Second
 	inits        = 3 // per path

@@ -16,6 +16,7 @@ type forwarder struct {
 	train *packet.Train
 	out   *peerlink.Outbound
 	bytes int
+	gone  packet.Path // the last one that was reported as closed
 }
 
 // forward puts one datagram, taken out of envelope e that via sent, into the
@@ -59,17 +60,26 @@ func (f *forwarder) forward(peers *peerlink.Directory, e wire.Envelope, datagram
 func (f *forwarder) flush() {
 	n := f.train.Len()
 	if n > 0 {
-		peer := f.out.Peer()
-		switch err := f.out.Path().Send(f.train); {
+		peer, path := f.out.Peer(), f.out.Path()
+		switch err := path.Send(f.train); {
 		case err == nil:
 			peer.Sent(n, f.bytes)
 		case errors.Is(err, net.ErrClosed):
 			f.drops.Add(PathGone, n)
+			if path != f.gone {
+				f.gone = path
+				peer.PathLost(path)
+			}
 			peer.PathLost(f.out.Path())
 		default:
 			f.drops.Add(PathFull, n)
 		}
 	}
+	f.reset()
+}
+
+// reset forgets the train, sent or not.
+func (f *forwarder) reset() {
 	f.train.Reset(0)
 	f.out, f.bytes = nil, 0
 }

@@ -31,6 +31,7 @@ type Inbound struct {
 	index uint32
 	path  packet.Path
 	bytes int
+	whose *peerlink.Peer // to blame if the present datagram makes the pump fail
 
 	// The last source address that was found to be the peer's own.
 	fib  *routes.FIB
@@ -74,16 +75,14 @@ func (i *Inbound) burst(batch packet.Arrivals) {
 	defer func() {
 		if r := recover(); r != nil {
 			i.Drops.Add(Panicked, len(batch)-done)
-			var peer *peerlink.Peer
-			if i.in != nil {
-				peer = i.in.Peer()
-			}
+			i.Drops.Add(Panicked, i.relay.train.Len())
 			i.co.end, i.in, i.bytes = 0, nil, 0
-			i.relay.train.Reset(0)
-			i.Failed(peer, fmt.Errorf("inbound pump: panic: %v\n%s", r, debug.Stack()))
+			i.relay.reset()
+			i.Failed(i.whose, fmt.Errorf("inbound pump: panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
 	for ; done < len(batch); done++ {
+		i.whose = nil
 		i.datagram(batch[done].Data, batch[done].Path)
 	}
 	i.co.flush()
@@ -122,6 +121,7 @@ func (i *Inbound) datagram(data []byte, path packet.Path) {
 // session makes index and path the run that is being handled.
 func (i *Inbound) session(index uint32, path packet.Path) bool {
 	if i.in != nil && index == i.index && path == i.path {
+		i.whose = i.in.Peer()
 		return true
 	}
 	in := i.Peers.Session(index)
@@ -129,7 +129,7 @@ func (i *Inbound) session(index uint32, path packet.Path) bool {
 		return false
 	}
 	i.settle()
-	i.in, i.index, i.path = in, index, path
+	i.in, i.index, i.path, i.whose = in, index, path, in.Peer()
 	return true
 }
 

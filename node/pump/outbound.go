@@ -50,6 +50,10 @@ func (s *Shared) self(in *inner) netip.Addr {
 	return s.Self4
 }
 
+// minLimit is the smallest packet that a path must carry to be one (RFC 791, 3.2).
+// A way through a relay that is out of reach carries none.
+const minLimit = 68
+
 // maxBurst bounds the packets handled between two looks at whether the device
 // has run dry, so that a train is never held for long.
 const maxBurst = 64
@@ -67,6 +71,7 @@ type Outbound struct {
 	train   *packet.Train
 	out     *peerlink.Outbound // under which the train was sealed
 	bytes   int                // of the packets in the train
+	gone    packet.Path        // the last one that was reported as closed
 	peer    *peerlink.Peer     // whose packet is being handled
 
 	// The last lookup: traffic comes in runs.
@@ -112,7 +117,7 @@ func (o *Outbound) burst(n int) (err error) {
 		if r := recover(); r != nil {
 			o.Drops.Add(Panicked, o.train.Len()+1)
 			o.train.Reset(0)
-			o.out = nil
+			o.out, o.bytes = nil, 0
 			o.Failed(o.peer, fmt.Errorf("outbound pump: panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
@@ -134,6 +139,7 @@ func (o *Outbound) burst(n int) (err error) {
 
 // handle takes one read of the device: offload header and packet.
 func (o *Outbound) handle(b []byte) {
+	o.peer = nil
 	h, err := tun.ParseHeader(b)
 	p := b[min(len(b), tun.HeaderLen):]
 	in, ok := parseInner(p)
@@ -146,12 +152,14 @@ func (o *Outbound) handle(b []byte) {
 		return
 	}
 	o.peer = peer
-	out := peer.Outbound()
-	if out == nil {
+	out, limit := peer.Outbound(), 0
+	if out != nil {
+		limit = out.MaxPacket()
+	}
+	if limit < minLimit {
 		o.stage(peer, h, p, in)
 		return
 	}
-	limit := out.MaxPacket()
 	if in.proto == protoTCP {
 		clampMSS(p, &in, limit, h.Flags&tun.NeedsChecksum != 0)
 	}
@@ -219,13 +227,18 @@ func (o *Outbound) flush() {
 	if n == 0 {
 		return
 	}
-	peer := o.out.Peer()
-	switch err := o.out.Path().Send(o.train); {
+	peer, path := o.out.Peer(), o.out.Path()
+	o.peer = peer
+	switch err := path.Send(o.train); {
 	case err == nil:
 		peer.Sent(n, o.bytes)
 	case errors.Is(err, net.ErrClosed):
 		o.Drops.Add(PathGone, n)
 		peer.DroppedTx(n)
+		if path != o.gone {
+			o.gone = path
+			peer.PathLost(path)
+		}
 		peer.PathLost(o.out.Path())
 	default:
 		o.Drops.Add(PathFull, n)

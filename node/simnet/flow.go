@@ -101,19 +101,20 @@ func (f *flow) emit(kind wireKind) {
 	f.t.host.net.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: kind, mtu: f.t.host.mtu})
 }
 
-// knock sends a SYN now and again after wait, and so on, doubling.
-func (f *flow) knock(wait time.Duration) {
+// knock sends the SYN for the given time, the first being 1, and goes on until
+// there is an answer or no hope.
+func (f *flow) knock(try int) {
 	n := f.t.host.net
 	f.emit(wireSYN)
-	n.clock.at(time.Now().Add(wait), func() {
+	n.clock.at(time.Now().Add(synInterval), func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		switch {
 		case f.state != dialing:
-		case wait == synLast:
+		case try == synTries:
 			f.end(false, syscall.ETIMEDOUT)
 		default:
-			f.knock(2 * wait)
+			f.knock(try + 1)
 		}
 	})
 }

@@ -121,14 +121,14 @@ func (t *Transport) push(f *flow, data []byte) {
 	})
 }
 
-// Retransmits of a SYN: after 1, 2, 4 and 8 s; it gives up at 15 s.
+// A SYN is sent four times, a second apart; after one more the dial has failed.
 const (
-	synFirst = time.Second
-	synLast  = 8 * time.Second
+	synInterval = time.Second
+	synTries    = 4
 )
 
 // Dial implements packet.Dialer. done gets a wrapped syscall.ECONNREFUSED if
-// nothing listens there, ETIMEDOUT after 15 s without an answer, ENETUNREACH if
+// nothing listens there, ETIMEDOUT after 4 s without an answer, ENETUNREACH if
 // the host has no address of that family.
 func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
 	n := t.host.net
@@ -149,7 +149,7 @@ func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (
 	}
 	f.local, f.mtu = local, t.host.mtu
 	t.host.flows[flowKey{local, remote}] = f
-	f.knock(synFirst)
+	f.knock(1)
 	return func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
