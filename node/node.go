@@ -108,7 +108,7 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 	}
 	n.hello = message.Hello{
 		ID: parts.Identity.ID(), Name: cfg.Name, Version: cfg.Version, Addresses: cfg.Addresses,
-		Relay: cfg.MeshRouting && !cfg.Isolation && len(cfg.Listen) > 0, Started: n.started.UnixMilli(),
+		Relay: cfg.MeshRouting && !cfg.Isolation, Started: n.started.UnixMilli(),
 	}
 	private, _ := parts.Identity.Static()
 	links := peerlink.Config{

@@ -22,11 +22,12 @@ type peers struct {
 	d   *Directory
 	log hclog.Logger
 	sender
-	guard   noise.Guard
-	waiting map[uint32]*responding // by our index: answered, third message awaited
-	asked   map[uint64]question    // by token: with the key manager
-	token   uint64
-	said    map[string]time.Time // log lines that are not repeated for a while
+	guard    noise.Guard
+	waiting  map[uint32]*responding // by our index: answered, third message awaited
+	asked    map[uint64]question    // by token: with the key manager
+	token    uint64
+	said     map[string]time.Time // log lines that are not repeated for a while
+	underlay underlay
 }
 
 // responding is a handshake that another node began.
@@ -83,7 +84,8 @@ func newPeers(d *Directory) *peers {
 	return &peers{
 		d: d, log: d.cfg.Log.Named("peers"), sender: newSender(d),
 		waiting: map[uint32]*responding{}, asked: map[uint64]question{}, said: map[string]time.Time{},
-		token: uint64(time.Now().UnixNano()), // so that answers to an earlier run match nothing
+		underlay: underlay{routes: d.cfg.Routes, seeds: map[string][]netip.Addr{}},
+		token:    uint64(time.Now().UnixNano()), // so that answers to an earlier run match nothing
 	}
 }
 
@@ -110,6 +112,7 @@ func (p *peers) Run(ctx context.Context) error {
 			return nil
 		case now := <-ticker.C:
 			p.tidy(now)
+			p.underlay.tell(p.d.Peers())
 		case m := <-p.d.box.C():
 			p.take(time.Now(), m)
 		}
@@ -140,7 +143,11 @@ func (p *peers) take(now time.Time, m message.ToPeers) {
 		}
 	case message.JoinSeed:
 		m.Reply.Answer(p.join(m.Seed))
+	case resolved:
+		p.underlay.seeds[m.seed] = m.addresses
+		p.underlay.tell(p.d.Peers())
 	case linkChanged:
+		p.underlay.tell(p.d.Peers())
 		for _, peer := range p.d.Peers() {
 			if peer != m.peer && !peer.directlyUp() {
 				peer.box.Ref().Offer(look{})

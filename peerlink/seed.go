@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -110,6 +111,7 @@ func (s *seed) try(ctx context.Context) time.Duration {
 // resolve returns the address whose turn it is.
 func (s *seed) resolve(ctx context.Context) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddrPort(s.address); err == nil {
+		s.d.box.Ref().Offer(resolved{seed: s.address, addresses: []netip.Addr{a.Addr().Unmap()}})
 		return a, nil
 	}
 	host, service, err := net.SplitHostPort(s.address)
@@ -127,8 +129,12 @@ func (s *seed) resolve(ctx context.Context) (netip.AddrPort, error) {
 	if len(addresses) == 0 {
 		return netip.AddrPort{}, fmt.Errorf("%s has no address", host)
 	}
+	for i := range addresses {
+		addresses[i] = addresses[i].Unmap()
+	}
+	s.d.box.Ref().Offer(resolved{seed: s.address, addresses: slices.Clone(addresses)})
 	s.turn++
-	return netip.ParseAddrPort(net.JoinHostPort(addresses[s.turn%len(addresses)].Unmap().String(), strconv.Itoa(port)))
+	return netip.ParseAddrPort(net.JoinHostPort(addresses[s.turn%len(addresses)].String(), strconv.Itoa(port)))
 }
 
 func (s *seed) dial(ctx context.Context, remote netip.AddrPort) (packet.Path, error) {
