@@ -7,7 +7,6 @@ import (
 
 	"github.com/openbmx/lightweight-tunnel/gossip"
 	"github.com/openbmx/lightweight-tunnel/node/control"
-	"github.com/openbmx/lightweight-tunnel/node/pump"
 	"github.com/openbmx/lightweight-tunnel/node/simnet"
 )
 
@@ -194,29 +193,6 @@ func TestAMeshFormsAndHoldsOnLinesThatLoseThirtyPercent(t *testing.T) {
 		}
 		if got := len(seed.heard()); got < 400 {
 			t.Errorf("of 720 packets only %d arrived", got)
-		}
-	})
-}
-
-func TestNoSenderIsToldAnMTUByARelayThatIsGone(t *testing.T) {
-	inMesh(t, func(m *mesh) {
-		seed, sites := m.star(2)
-		a, b := sites[0], sites[1]
-		a.heard()
-		traffic := &stream{from: a, to: b, label: "across"}
-		seed.crash()
-		began := time.Now()
-		for time.Since(began) < 5*time.Second {
-			traffic.send()
-			m.pass(5 * time.Millisecond)
-		}
-		for _, p := range a.heard() {
-			if p.icmp() == 3 && p.body[1] == 4 {
-				t.Fatalf("the sender was told an MTU of %d", int(p.body[6])<<8|int(p.body[7]))
-			}
-		}
-		if n := a.drops(pump.TooBig); n != 0 {
-			t.Errorf("%d packets count as too big", n)
 		}
 	})
 }
