@@ -70,6 +70,11 @@ type Peer struct {
 	Link            struct {
 		State, Path, Via, Endpoint string
 		RTT                        float64 `json:"rtt_ms"`
+		MTU                        int
+		Loss                       float64 `json:"loss_pct"`
+		Residual                   float64 `json:"residual_loss_pct"`
+		FECData                    int     `json:"fec_data"`
+		FECParity                  int     `json:"fec_parity"`
 	}
 }
 
