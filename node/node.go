@@ -199,6 +199,9 @@ func (n *Node) observe(e actors.Event) {
 	case actors.GaveUp:
 		n.log.Error("actor failed too often, giving up", "actor", e.Name, "reason", e.Err)
 	case actors.Started:
+		if e.Restarts > 0 && (e.Name == "node/routes" || e.Name == "node/links/peers") {
+			n.gossipBox.Ref().Offer(message.Repeat{}) // what its predecessor had not yet taken in
+		}
 		n.log.Debug("actor started", "actor", e.Name, "restarts", e.Restarts)
 	}
 }

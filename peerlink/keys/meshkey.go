@@ -2,7 +2,6 @@ package keys
 
 import (
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -73,13 +72,6 @@ func decodeKey(text string) (secret [32]byte, ok bool) {
 		}
 	}
 	return secret, false
-}
-
-// Generate returns a new random mesh key as text: 32 bytes in base64.
-func Generate() string {
-	var b [32]byte
-	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	return base64.StdEncoding.EncodeToString(b[:])
 }
 
 // Derive returns the key for one use, told apart from all others by its label:
