@@ -50,6 +50,8 @@ func newMemLine() *memLine { return &memLine{ends: map[netip.AddrPort]*memEnd{}}
 func (l *memLine) end(addr string) *memEnd {
 	e := &memEnd{line: l, addr: netip.MustParseAddrPort(addr), ready: make(chan struct{}, 1)}
 	e.coming.bytes, e.given.bytes = make([]byte, 0, 1<<20), make([]byte, 0, 1<<20)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.ends[e.addr] = e
 	return e
 }
