@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/scripts/bench/loss"
 	"github.com/openbmx/lightweight-tunnel/scripts/lab"
 )
 
@@ -41,6 +42,15 @@ type plan struct {
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == wireguardCommand {
 		exit(runWireguard(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == loss.Command {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err := loss.Run(ctx, os.Args[2:])
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		exit(err)
 	}
 	p, check, err := parse(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {
