@@ -37,7 +37,8 @@ const (
 // Kind says what a datagram carries. Zero and what is not listed is junk.
 type Kind uint8
 
-// The kinds of datagram. 16 to 31 are kept free for repair of loss.
+// The kinds of datagram. 16 to 31 belong to the repair of loss, see package
+// repair for what is in them.
 const (
 	Data              Kind = iota + 1 // an IP packet with good checksums
 	DataPartial                       // an IP packet whose transport checksum field holds the pseudo-header sum only
@@ -50,8 +51,20 @@ const (
 	kindEnd
 )
 
+// The kinds of datagram on a link that repairs loss.
+const (
+	Repairable Kind = iota + 16 // a shim and an IP packet
+	Parity                      // what lost packets can be rebuilt from
+	Report                      // what arrived and what is missing
+	Beat                        // shows the end of a burst; names what will not be repeated
+	repairEnd
+)
+
 // Valid says whether k is a kind that this version knows.
-func (k Kind) Valid() bool { return k >= Data && k < kindEnd }
+func (k Kind) Valid() bool { return k >= Data && k < kindEnd || k.IsRepair() }
+
+// IsRepair says whether the datagram is one of those that repair loss.
+func (k Kind) IsRepair() bool { return k >= Repairable && k < repairEnd }
 
 // IsData says whether the datagram carries an IP packet.
 func (k Kind) IsData() bool { return k == Data || k == DataPartial }
@@ -62,6 +75,7 @@ func (k Kind) IsHandshake() bool { return k >= HandshakeInit && k <= Refusal }
 var kindNames = [...]string{
 	Data: "data", DataPartial: "data-partial", Control: "control", Relay: "relay", HandshakeInit: "init",
 	HandshakeResponse: "response", HandshakeFinal: "final", Refusal: "refusal",
+	Repairable: "repairable", Parity: "parity", Report: "report", Beat: "beat",
 }
 
 func (k Kind) String() string {

@@ -1,0 +1,188 @@
+package repair
+
+import "time"
+
+// flow puts one flow's packets back in order. A packet is due when as much time
+// has passed since it was sent as one that had to be repeated would have taken;
+// so what is repaired does not show as a change of the round trip.
+type flow struct {
+	base  uint16 // where the flow began, as its first packets say
+	next  uint16 // the next to be handed on
+	end   uint16 // behind the highest that came
+	held  int
+	slots []place // a ring by sequence number; its length is a power of two
+	last  int64   // when something came
+}
+
+// place is one number between next and end: a packet that waits, or a hole.
+type place struct {
+	present bool
+	partial bool
+	stuck   bool  // stood behind a hole when it was due
+	zero    int64 // when it would have come without queues
+	limit   int64 // of a hole: when it is given up
+	buf     []byte
+}
+
+const (
+	flowWindow = 8192 // packets between next and end; a power of two
+	minWindow  = 64
+	// flowIdle is how long a flow without packets is remembered.
+	flowIdle = int64(5 * time.Second)
+)
+
+func (f *flow) at(seq uint16) *place { return &f.slots[int(seq)&(len(f.slots)-1)] }
+
+// grow makes room for n places.
+func (f *flow) grow(n int) {
+	if n <= len(f.slots) {
+		return
+	}
+	size := max(minWindow, len(f.slots))
+	for size < n {
+		size *= 2
+	}
+	old := f.slots
+	f.slots = make([]place, size)
+	for s := f.next; s != f.end; s++ {
+		f.slots[int(s)&(size-1)] = old[int(s)&(len(old)-1)]
+	}
+}
+
+// ordered takes a packet of an ordered flow. One that was
+// repaired is due at once.
+func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
+	f := r.flows[s.Slot]
+	begin := s.Seq &^ 255
+	switch {
+	case f == nil:
+		f = &flow{base: s.Seq, next: s.Seq, end: s.Seq}
+		if s.Fresh {
+			f.base, f.next, f.end = begin, begin, begin
+		}
+		r.flows[s.Slot] = f
+	case s.Fresh && begin != f.base && int16(s.Seq-f.next) >= 0 && int16(begin-f.end) >= 0, int16(s.Seq-f.next) >= flowWindow:
+		r.flush(f)
+		f.base, f.next, f.end = begin, begin, begin
+		if !s.Fresh {
+			f.next, f.end = s.Seq, s.Seq
+		}
+	}
+	f.last = now
+	ahead := int16(s.Seq - f.next)
+	if ahead < 0 { // its time is over: better late than never
+		r.deliver(s.Partial, packet)
+		return
+	}
+	zero := now - r.queue.late()
+	if repaired {
+		zero = now - r.playout
+	}
+	if ahead == 0 && f.held == 0 && zero+r.playout <= now {
+		f.next++
+		if int16(f.end-f.next) < 0 {
+			f.end = f.next
+		}
+		r.deliver(s.Partial, packet)
+		return
+	}
+	f.grow(int(ahead) + 1)
+	for int16(s.Seq-f.end) > 0 { // holes between what came before and this
+		p := f.at(f.end)
+		*p = place{limit: now + r.giveUp(s.Final)}
+		if r.queue.full(r.queue.late()) { // the flow must hear of it
+			p.limit = now + reorderWait
+		}
+		f.end++
+	}
+	p := f.at(s.Seq)
+	if s.Seq == f.end {
+		p.present = false
+		f.end++
+	}
+	if p.present {
+		return
+	}
+	if ahead == 0 {
+		f.mark(now, r.playout)
+	}
+	*p = place{present: true, partial: s.Partial, zero: zero, buf: append(r.free.take(len(packet)), packet...)}
+	f.held++
+	r.held += len(packet)
+	r.drain(now, f)
+}
+
+// drain hands on what is due, in order, and gives up holes whose time is over.
+// It returns when to look again; 0: when something comes.
+func (r *Receiver) drain(now int64, f *flow) int64 {
+	for f.next != f.end {
+		p := f.at(f.next)
+		if !p.present {
+			if now < p.limit && r.held < maxHeld {
+				f.mark(now, r.playout)
+				return p.limit
+			}
+			f.next++
+			if f.next != f.end {
+				f.at(f.next).stuck = false
+			}
+			continue
+		}
+		due := p.zero + r.playout
+		if p.stuck {
+			// It waited for a hole that is filled now. With this much delay for all
+			// it would not have had to.
+			// The others behind it keep the distances at which they were sent.
+			r.need(now - p.zero)
+			due = now
+		}
+		if due > now && r.held < maxHeld {
+			return due
+		}
+		r.handOn(f, p)
+	}
+	return 0
+}
+
+// mark notes which packets are due but stand behind the hole at next: only the
+// first counts.
+func (f *flow) mark(now, playout int64) {
+	for s := f.next + 1; s != f.end; s++ {
+		if p := f.at(s); p.present {
+			p.stuck = p.stuck || p.zero+playout <= now
+			return
+		}
+	}
+}
+
+func (r *Receiver) handOn(f *flow, p *place) {
+	f.next++
+	f.held--
+	r.held -= len(p.buf)
+	r.deliver(p.partial, p.buf)
+	r.free.give(p.buf)
+	*p = place{}
+}
+
+// flush hands on all that a flow holds.
+func (r *Receiver) flush(f *flow) {
+	for f.next != f.end {
+		if p := f.at(f.next); p.present {
+			r.handOn(f, p)
+		} else {
+			f.next++
+		}
+	}
+}
+
+// skip gives up a packet that will not be repeated.
+func (r *Receiver) skip(now int64, s skip) {
+	f := r.flows[s.slot]
+	if f == nil || int16(s.seq-f.next) < 0 || int16(s.seq-f.end) >= 0 {
+		return
+	}
+	if p := f.at(s.seq); !p.present {
+		p.limit = now
+	}
+	r.drain(now, f)
+}

@@ -1,0 +1,63 @@
+package repair
+
+import "time"
+
+// Class says what kind of packet waits to be sent, as far as repair cares.
+type Class uint8
+
+// The classes of packets.
+const (
+	Prompt Class = iota // cannot wait: UDP, handshakes, keystrokes, and all that is not TCP
+	Stream              // TCP with a payload of any size, or the end of a stream
+	Bulk                // TCP with a payload that fills a packet
+	Ack                 // TCP that only acknowledges: the next one says it again
+)
+
+// flowTable numbers the packets of bulk flows. Flows that share a slot are put in
+// order together, which costs them a little delay and nothing else. Its zero value
+// is empty.
+type flowTable struct{ slots []numbering }
+
+type numbering struct {
+	hash  uint32
+	seq   uint16
+	fresh uint8 // packets left that say where the flow began
+	bulk  bool
+	last  int64
+}
+
+const (
+	flowSlots = 1024
+	// flowPause ends a flow: what comes later is numbered anew.
+	flowPause    = int64(time.Second)
+	freshPackets = 48
+)
+
+// number decides whether a packet is to be kept in order and numbers it.
+func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) {
+	if class == Prompt || class == Ack || class == Stream && t.slots == nil {
+		return
+	}
+	if t.slots == nil {
+		t.slots = make([]numbering, flowSlots)
+	}
+	slot := hash % flowSlots
+	f := &t.slots[slot]
+	switch {
+	case !f.bulk || now-f.last > flowPause:
+		f.bulk = class == Bulk
+		if !f.bulk {
+			return
+		}
+		f.hash, f.fresh, f.seq = hash, freshPackets, (f.seq+256)&^255
+	case f.hash != hash && class != Bulk:
+		return // a small packet of another flow
+	}
+	f.last = now
+	s.Ordered, s.Slot, s.Seq = true, uint16(slot), f.seq
+	f.seq++
+	if f.fresh > 0 {
+		f.fresh--
+		s.Fresh = true
+	}
+}

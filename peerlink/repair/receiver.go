@@ -1,0 +1,315 @@
+package repair
+
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
+)
+
+// Receiver is the receiving half of the repair of one link. It belongs to the pump
+// that receives the peer's datagrams. After each call, Due says when the next is due.
+type Receiver struct {
+	deliver func(partial bool, packet []byte)
+
+	trackers [2]tracker // of the newest two sessions; a rekey changes them
+	current  int
+	queue    queueMeter
+	flows    map[uint16]*flow
+	decoder  *fec.Decoder
+	free     buffers
+	held     int // bytes in flows
+	swept    int64
+
+	// What is known of the peer's way of sending.
+	shims     bool // it marks packets, so it listens to reports
+	stamped   uint16
+	stampedAt int64
+	group     uint32 // session of the group that is being decoded
+	now       int64
+
+	// How long repairs take, and how long flows are held for their sake.
+	repairTime   int64 // of one repeat, from the gap on; 0: none came yet
+	playout      int64
+	needed       [2]int64 // most that was needed lately: this period and the one before
+	neededFrom   int64
+	adapted      int64
+	recent, gone float64 // datagrams lately, and how many of them were lost
+
+	reported  int64 // time of the last report
+	reportGot uint32
+	quiet     int64 // time between reports to a peer that does not listen
+}
+
+const (
+	maxHeld      = 6 << 20
+	maxPlayout   = int64(600 * time.Millisecond)
+	neededPeriod = int64(8 * time.Second)
+
+	askInterval  = int64(10 * time.Millisecond)
+	tellInterval = int64(250 * time.Millisecond)
+	maxQuiet     = int64(5 * time.Second)
+
+	groupLife    = int64(300 * time.Millisecond)
+	openGroups   = 64
+	groupBytes   = 2 << 20
+	firstGiveUp  = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
+	finalGiveUp  = int64(20 * time.Millisecond)  // where only parity helps
+	lossyShare   = 0.002
+	recentWindow = 8192
+)
+
+// NewReceiver returns a receiver that gives packets to deliver, in the order in
+// which they should reach the kernel. deliver may keep the bytes no longer than the
+// call lasts, and calls nothing of the receiver.
+func NewReceiver(deliver func(partial bool, packet []byte)) *Receiver {
+	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval}
+}
+
+// Seen takes the counter of every datagram that was authenticated, of any kind,
+// before anything else is done with it. False: what it carries is known already.
+func (r *Receiver) Seen(now int64, index uint32, counter uint64) bool {
+	t := &r.trackers[r.current]
+	if t.index != index || t.next == 0 {
+		t = r.tracker(index)
+	}
+	r.now = now
+	return t.seen(now, counter, r.queue.late())
+}
+
+// tracker finds that of a session, or begins it in place of the older one.
+func (r *Receiver) tracker(index uint32) *tracker {
+	for i := range r.trackers {
+		if t := &r.trackers[i]; t.index == index && t.next != 0 {
+			return t
+		}
+	}
+	r.current = 1 - r.current
+	r.trackers[r.current] = tracker{index: index}
+	return &r.trackers[r.current]
+}
+
+// Repairable takes the plaintext of a Repairable datagram. fresh is what Seen said.
+func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh bool, plain []byte) error {
+	s, packet, err := ParseShim(plain)
+	if err != nil {
+		return err
+	}
+	r.shims, r.stamped, r.stampedAt = true, s.Stamp, now
+	r.queue.sample(now, s.Stamp)
+	switch {
+	case s.Repeat:
+		t, original := r.tracker(index), counter-uint64(s.Age)
+		if since, ok := t.holeSince(original); ok {
+			r.learn((now - since) / int64(s.Tries+1))
+		}
+		if !t.mark(original) {
+			return nil
+		}
+	case !fresh:
+		return nil
+	case s.Grouped:
+		sh := shard{shim: s, offset: s.Back, packet: packet}
+		var head [shardHead]byte
+		r.group = index
+		r.decoderFor().Data(now, groupKey(index, counter-uint64(s.Back)), int(s.Index), sh.appendHead(head[:0]), packet)
+	}
+	r.accept(now, &s, packet, s.Repeat)
+	return nil
+}
+
+// Parity takes the plaintext of a Parity datagram.
+func (r *Receiver) Parity(now int64, index uint32, counter uint64, plain []byte) error {
+	p, err := parseParity(plain)
+	if err != nil {
+		return err
+	}
+	r.group, r.now = index, now
+	r.decoderFor().Parity(now, groupKey(index, counter-uint64(p.back)), int(p.k), int(p.row), p.shard)
+	return nil
+}
+
+// Beat takes the plaintext of a Beat datagram.
+func (r *Receiver) Beat(now int64, plain []byte) {
+	for ; len(plain) >= skipLen; plain = plain[skipLen:] {
+		r.skip(now, parseSkip(plain))
+	}
+}
+
+func groupKey(index uint32, base uint64) uint64 { return uint64(index)<<32 | base&(1<<32-1) }
+
+func (r *Receiver) decoderFor() *fec.Decoder {
+	if r.decoder == nil {
+		r.decoder = fec.NewDecoder(openGroups, groupBytes, r.rebuilt)
+	}
+	return r.decoder
+}
+
+// rebuilt takes a packet that parity gave back.
+func (r *Receiver) rebuilt(key uint64, _ int, b []byte) {
+	s, err := parseShard(b)
+	if err != nil {
+		return
+	}
+	t := r.tracker(r.group)
+	base := t.next&^(1<<32-1) | key&(1<<32-1)
+	if base >= t.next && base >= 1<<32 {
+		base -= 1 << 32
+	}
+	if t.mark(base + uint64(s.offset)) {
+		r.accept(r.now, &s.shim, s.packet, true)
+	}
+}
+
+func (r *Receiver) accept(now int64, s *Shim, packet []byte, repaired bool) {
+	if s.Ordered {
+		r.ordered(now, s, packet, repaired)
+		return
+	}
+	r.deliver(s.Partial, packet)
+}
+
+// learn takes how long a repeat took.
+func (r *Receiver) learn(took int64) {
+	r.repairTime = max(took, r.repairTime-(r.repairTime-took)/64)
+}
+
+// giveUp is how long a hole may wait for repair. final: only parity can fill it.
+func (r *Receiver) giveUp(final bool) int64 {
+	switch {
+	case final:
+		return finalGiveUp
+	case r.repairTime == 0:
+		return firstGiveUp
+	}
+	return min(r.repairTime*5/2+int64(15*time.Millisecond), maxPlayout)
+}
+
+// need takes the playout delay with which a hole would not have been noticed.
+func (r *Receiver) need(delay int64) {
+	delay = min(delay, r.giveUp(false), maxPlayout)
+	r.needed[0] = max(r.needed[0], delay)
+	r.playout = max(r.playout, delay)
+}
+
+// adapt lets the playout delay follow what is needed: at once to more, slowly to
+// less. On a link that is known to lose and repeat it is constant: enough for
+// two repeats, also for flows that begin.
+func (r *Receiver) adapt(now int64) {
+	if now-r.neededFrom > neededPeriod {
+		r.neededFrom = now
+		r.needed[0], r.needed[1] = 0, r.needed[0]
+	}
+	want := max(r.needed[0], r.needed[1])
+	if r.recent > 100 && r.gone >= 3 && r.gone/r.recent > lossyShare && r.repairTime > 0 {
+		want = max(want, min(r.repairTime*9/4, maxPlayout))
+	}
+	if want > r.playout {
+		r.playout = want
+	} else {
+		// 1 ms in 50: no faster than a queue that empties.
+		r.playout = max(r.playout-min(now-r.adapted, askInterval)/50, want)
+	}
+	r.adapted = now
+}
+
+// Due does what time has made due, and returns when to call again; 0: not before
+// something comes.
+func (r *Receiver) Due(now int64) (next int64) {
+	soonest := func(at int64) {
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	for i := range r.trackers {
+		t := &r.trackers[i]
+		if len(t.holes) == 0 {
+			continue
+		}
+		_, lost := t.settle(now, &r.queue, r.giveUp(false))
+		r.gone += float64(lost)
+		soonest(t.nextJudged())
+	}
+	if r.held > 0 {
+		r.adapt(now)
+		for _, f := range r.flows {
+			if f.held > 0 {
+				soonest(r.drain(now, f))
+			}
+		}
+	}
+	if r.decoder != nil {
+		r.decoder.Expire(now - groupLife)
+	}
+	r.sweep(now)
+	for i := range r.trackers {
+		if at := r.reportDue(&r.trackers[i]); at > 0 {
+			soonest(max(at, now+1))
+		}
+	}
+	return next
+}
+
+// sweep forgets idle flows.
+func (r *Receiver) sweep(now int64) {
+	if now-r.swept < int64(time.Second) {
+		return
+	}
+	r.swept = now
+	for slot, f := range r.flows {
+		if f.held == 0 && now-f.last > flowIdle {
+			delete(r.flows, slot)
+		}
+	}
+}
+
+// reportDue is when the next report about t is due; 0: not before something comes.
+func (r *Receiver) reportDue(t *tracker) int64 {
+	switch {
+	case t.next == 0:
+		return 0
+	case t.wants() && r.shims:
+		return max(t.asked+askInterval, 1)
+	case t.wants():
+		return max(t.asked+r.quiet, 1)
+	case r.shims && t == &r.trackers[r.current] && t.got-r.reportGot >= 32:
+		return max(t.asked+tellInterval, 1)
+	}
+	return 0
+}
+
+// Report fills in a report that is due now, if one is. Ask until there is none.
+func (r *Receiver) Report(now int64, to *Report) bool {
+	for i := range r.trackers {
+		t := &r.trackers[i]
+		if at := r.reportDue(t); at == 0 || at > now {
+			continue
+		}
+		if !r.shims {
+			r.quiet = min(r.quiet*2, maxQuiet)
+		} else {
+			r.quiet = askInterval
+		}
+		t.asked = now
+		t.fill(to)
+		to.Stamp, to.Held = r.stamped, uint16(min((now-r.stampedAt)/stampUnit, 1<<16-1))
+		if !r.shims {
+			to.Held = 1<<16 - 1 // there is no stamp
+		}
+		to.Queue = uint16(min(r.queue.last, 1<<16-1))
+		if i == r.current {
+			r.recent += float64(t.got - r.reportGot)
+			r.reportGot = t.got
+			if r.recent > recentWindow {
+				r.recent, r.gone = r.recent/2, r.gone/2
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// Playout is how long ordered flows are held now, and Held the bytes that wait.
+func (r *Receiver) Playout() time.Duration { return time.Duration(r.playout) }
+
+// Held see Playout.
+func (r *Receiver) Held() int { return r.held }

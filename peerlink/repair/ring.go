@@ -1,0 +1,103 @@
+package repair
+
+// ring keeps copies of the newest packets, so that they can be repeated. It grows
+// while packets leave it younger than they may be asked for, up to maxEntries. Its
+// zero value is empty.
+type ring struct {
+	entries []entry // a ring by order of first sending; its length is a power of two
+	head    uint64  // packets ever added
+	found   []where // by counter: a ring twice as long
+}
+
+// entry is one packet that may have to be repeated.
+type entry struct {
+	buf     []byte // maxShim bytes of room, then the packet
+	shim    Shim
+	index   uint32 // session
+	first   uint64 // counter under which it was first sent
+	last    uint64 // counter under which it was sent last
+	sent    int64  // when it was first sent
+	group   uint32 // number of its group, plus one; 0: none
+	queued  bool   // waits to be repeated
+	done    bool   // will not be repeated again
+	repeats uint8
+}
+
+type where struct {
+	counter uint64
+	index   uint32
+	entry   uint64 // head when it was added, plus one
+}
+
+const (
+	minEntries = 64
+	maxEntries = 4096
+)
+
+// add returns the entry for a packet of n bytes that is sent under counter.
+func (r *ring) add(now int64, index uint32, counter uint64, n int) *entry {
+	if len(r.entries) == 0 {
+		r.resize(minEntries)
+	}
+	e := &r.entries[r.head&uint64(len(r.entries)-1)]
+	if len(r.entries) < maxEntries && e.buf != nil && now-e.sent < repeatLife {
+		r.resize(2 * len(r.entries))
+		e = &r.entries[r.head&uint64(len(r.entries)-1)]
+	}
+	buf := e.buf
+	if cap(buf) < maxShim+n {
+		buf = make([]byte, maxShim+max(n, 1500))
+	}
+	*e = entry{buf: buf[:maxShim+n], index: index, first: counter, last: counter, sent: now}
+	r.head++
+	r.note(e, r.head)
+	return e
+}
+
+// note makes e known under its last counter.
+func (r *ring) note(e *entry, number uint64) {
+	r.found[e.last&uint64(len(r.found)-1)] = where{counter: e.last, index: e.index, entry: number}
+}
+
+// number is what the entry at a place of the ring is called in found.
+func (r *ring) number(e *entry) uint64 {
+	w := r.found[e.last&uint64(len(r.found)-1)]
+	if w.counter == e.last && w.index == e.index {
+		return w.entry
+	}
+	return 0
+}
+
+// get is the packet that was sent last under counter, nil if it is not known.
+func (r *ring) get(index uint32, counter uint64) (*entry, uint64) {
+	if len(r.found) == 0 {
+		return nil, 0
+	}
+	w := r.found[counter&uint64(len(r.found)-1)]
+	if w.counter != counter || w.index != index || w.entry == 0 {
+		return nil, 0
+	}
+	e := r.byNumber(w.entry)
+	if e == nil || e.last != counter || e.index != index {
+		return nil, 0
+	}
+	return e, w.entry
+}
+
+// byNumber is the entry of a number, nil if it was overwritten.
+func (r *ring) byNumber(number uint64) *entry {
+	if number == 0 || r.head-number >= uint64(len(r.entries)) {
+		return nil
+	}
+	return &r.entries[(number-1)&uint64(len(r.entries)-1)]
+}
+
+func (r *ring) resize(size int) {
+	old, oldLen := r.entries, uint64(len(r.entries))
+	r.entries, r.found = make([]entry, size), make([]where, 2*size)
+	for n := r.head - min(r.head, oldLen) + 1; n <= r.head; n++ {
+		e := &r.entries[(n-1)&uint64(size-1)]
+		*e = old[(n-1)&(oldLen-1)]
+		r.note(e, n)
+	}
+}

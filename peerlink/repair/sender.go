@@ -1,0 +1,329 @@
+package repair
+
+import (
+	"math"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// Sender is the sending half of the repair of one link, as one pump sees it. It
+// belongs to that pump. For each packet:
+//
+//	if s.Active(class) { plain = s.Add(...) } // else it goes as it is
+//	while s.Pending() { kind, plain = s.Next(...) }
+//
+// Plaintexts are valid until the next call. After each burst and at the time that
+// it returned, Due is called, and what is pending then sent.
+type Sender struct {
+	plan  Plan
+	fixed bool
+	watch bool // packets are marked and kept
+	calm  int  // packets since the last loss
+
+	ring   ring
+	flows  flowTable
+	parity insurer
+	queue  []repeat // a ring by age: queue[first:]
+	first  int
+	tokens float64 // bytes that may be repeated
+	skips  []skip
+
+	beatAt   int64 // 0: none is planned
+	beats    int   // since the last packet
+	beatDue  bool
+	scratch  []byte
+	meter    lossStats
+	rtt      int64
+	lastLoss int64 // 0: never
+	decided  int64
+	prompt   rateMeter
+}
+
+// repeat is one entry of the queue of repeats.
+type repeat struct {
+	number uint64
+	copies int
+}
+
+const (
+	// A link is taken for clean after so many packets and so much time without a
+	// loss; after a loss it takes longer.
+	calmPackets = 10_000
+	calmTime    = int64(2 * time.Second)
+	lossMemory  = int64(30 * time.Second)
+
+	repeatLife = int64(500 * time.Millisecond) // a packet older than that is not repeated
+	maxRepeats = 4
+	maxQueue   = 2048
+	// Repeats may take repeatShare of what is sent, and maxTokens at once.
+	repeatShare = 0.25
+	maxTokens   = 96 << 10
+
+	firstBeat   = int64(10 * time.Millisecond)
+	maxBeats    = 4
+	decideEvery = int64(250 * time.Millisecond)
+)
+
+// NewSender returns a sender that chooses by itself: it watches the first packets
+// and then only what loses.
+func NewSender() *Sender {
+	return &Sender{plan: Plan{Repeat: true, Copies: 1, Depth: 1, Deadline: autoDeadline}, watch: true, tokens: maxTokens / 2}
+}
+
+// NewFixedSender returns a sender that insures every packet with a code.
+func NewFixedSender(data, parity int) *Sender {
+	return &Sender{plan: Fixed(data, parity), fixed: true, watch: true}
+}
+
+// Active says whether a packet of the class is to be given to Add.
+func (s *Sender) Active(class Class) bool { return s.watch && (class != Ack || s.fixed) }
+
+// Add takes a packet that is about to be sent under counter of session index and
+// returns what to send in its place as wire.Repairable. hash tells flows apart.
+func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class Class, partial bool, packet []byte) []byte {
+	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !s.plan.Repeat}
+	s.flows.number(now, hash, class, &shim)
+	group := uint32(0)
+	if class == Prompt || class == Stream && !shim.Ordered {
+		s.prompt.count(now)
+	}
+	if s.plan.Parity > 0 && (s.plan.All || !shim.Ordered) {
+		group = s.parity.add(now, index, counter, s.plan, &shim, packet) + 1
+	}
+	s.tokens = min(s.tokens+repeatShare*float64(len(packet)), maxTokens)
+	s.calm++
+	s.rest(now)
+	if s.lossy(now) {
+		s.beatAt, s.beats = now+firstBeat, 0
+	}
+	if !s.plan.Repeat {
+		s.scratch = append(shim.Append(s.scratch[:0]), packet...)
+		return s.scratch
+	}
+	e := s.ring.add(now, index, counter, len(packet))
+	e.shim, e.group = shim, group
+	copy(e.buf[maxShim:], packet)
+	return e.plain()
+}
+
+// plain is the shim and the packet, in one piece.
+func (e *entry) plain() []byte {
+	start := maxShim - e.shim.Len()
+	e.shim.Append(e.buf[start:start])
+	return e.buf[start:]
+}
+
+// rest lets go of a link that has lost nothing for long enough.
+func (s *Sender) rest(now int64) {
+	if s.fixed || s.calm < calmPackets {
+		return
+	}
+	if s.lastLoss == 0 {
+		s.lastLoss = -1
+		s.decided = now
+	}
+	if s.lastLoss < 0 && now-s.decided > calmTime || s.lastLoss > 0 && now-s.lastLoss > lossMemory {
+		s.watch, s.lastLoss, s.beatAt = false, 0, 0
+		s.meter = lossStats{}
+		s.plan = Decide(Conditions{Burst: 1}, Plan{})
+		s.ring = ring{} // its memory may be worth megabytes
+		s.queue, s.first = nil, 0
+	}
+}
+
+func (s *Sender) lossy(now int64) bool { return s.lastLoss > 0 && now-s.lastLoss < lossMemory }
+
+// Pending says whether Next has something to send.
+func (s *Sender) Pending() bool {
+	return s.parity.due > 0 || s.beatDue || len(s.skips) > 0 || s.first < len(s.queue) && s.tokens > 0
+}
+
+// Next is what to send next under counter of session index, if Pending said so.
+// Without plaintext there is nothing after all; the counter is lost then.
+func (s *Sender) Next(now int64, index uint32, counter uint64) (wire.Kind, []byte) {
+	if s.parity.due > 0 {
+		if s.scratch = s.parity.next(s.scratch[:0], index, counter); len(s.scratch) > 0 {
+			if s.beatAt != 0 { // the last row shows the end of a burst as well
+				s.beatAt, s.beats = now+firstBeat, max(s.beats, 1)
+			}
+			return wire.Parity, s.scratch
+		}
+	}
+	for s.first < len(s.queue) && s.tokens > 0 {
+		if plain := s.again(now, index, counter); plain != nil {
+			s.beatAt, s.beats = now+firstBeat, 0
+			return wire.Repairable, plain
+		}
+	}
+	s.beatDue = false
+	s.scratch = s.scratch[:0]
+	n := min(len(s.skips), maxSkips)
+	for _, k := range s.skips[:n] {
+		s.scratch = k.append(s.scratch)
+	}
+	s.skips = s.skips[:copy(s.skips, s.skips[n:])]
+	return wire.Beat, s.scratch
+}
+
+// again is the next repeat, nil if the first in the queue is not worth one any more.
+func (s *Sender) again(now int64, index uint32, counter uint64) []byte {
+	r := &s.queue[s.first]
+	e := s.ring.byNumber(r.number)
+	if r.copies--; r.copies <= 0 || e == nil {
+		s.first++
+	}
+	if e == nil || e.done {
+		return nil
+	}
+	e.queued = r.copies > 0
+	if age := counter - e.first; now-e.sent > repeatLife || e.index != index || age > 1<<16-1 {
+		s.giveUp(e)
+		return nil
+	}
+	e.shim.Repeat, e.shim.Grouped, e.shim.Age = true, false, uint16(counter-e.first)
+	e.shim.Stamp, e.shim.Tries = stamp(now), min(max(e.repeats, 1)-1, 3)
+	e.group, e.last = 0, counter
+	s.ring.note(e, r.number)
+	s.tokens -= float64(len(e.buf))
+	return e.plain()
+}
+
+// giveUp leaves a packet lost.
+func (s *Sender) giveUp(e *entry) {
+	if e.done {
+		return
+	}
+	e.done = true
+	s.meter.gone++
+	if e.shim.Ordered {
+		s.skips = append(s.skips, skip{slot: e.shim.Slot, seq: e.shim.Seq})
+	}
+}
+
+// Overrun says that the datagrams under the counters from first on, n of them, did
+// not leave this host, because the path was full: to repeat them would fill it again.
+func (s *Sender) Overrun(index uint32, first uint64, n int) {
+	for c := first; c < first+uint64(n); c++ {
+		if e, _ := s.ring.get(index, c); e != nil {
+			s.giveUp(e)
+		}
+	}
+}
+
+// Report takes what the peer tells of what arrived.
+func (s *Sender) Report(now int64, r *Report) {
+	lost := s.meter.take(r)
+	if r.Held != 1<<16-1 {
+		if took := int64(stamp(now)-r.Stamp-r.Held) * stampUnit; took < int64(2*time.Second) {
+			s.learn(took)
+		}
+	}
+	if s.fixed {
+		return
+	}
+	if lost > 0 {
+		s.lastLoss, s.calm, s.watch = now, 0, true
+	}
+	if s.plan.Repeat && s.watch {
+		s.compact()
+		for i := r.N - 1; i >= 0; i-- { // the oldest first
+			c := r.Newest - uint64(r.Missing[i].Back)
+			for range int(r.Missing[i].More) + 1 {
+				s.missing(now, r, c)
+				c++
+			}
+		}
+	}
+	if now-s.decided > decideEvery {
+		s.decided = now
+		s.plan = Decide(s.conditions(now), s.plan)
+	}
+}
+
+func (s *Sender) learn(rtt int64) {
+	if s.rtt == 0 {
+		s.rtt = rtt
+	}
+	s.rtt += (rtt - s.rtt) / 8
+}
+
+// missing takes a counter that did not come.
+func (s *Sender) missing(now int64, r *Report, counter uint64) {
+	e, number := s.ring.get(r.Index, counter)
+	if e == nil || e.queued || e.done || len(s.queue)-s.first >= maxQueue {
+		return
+	}
+	if e.group != 0 && !s.parity.over(e.group-1, r.Newest) {
+		return // parity has not had its chance; the next report will say
+	}
+	if now-e.sent > repeatLife || e.repeats >= maxRepeats {
+		s.giveUp(e)
+		return
+	}
+	copies := 1
+	if e.repeats > 0 {
+		copies = max(s.plan.Copies, 1)
+	}
+	e.repeats++
+	e.queued = true
+	s.queue = append(s.queue, repeat{number: number, copies: copies})
+}
+
+// compact forgets the part of the queue that is done.
+func (s *Sender) compact() {
+	if s.first > 0 {
+		s.queue = s.queue[:copy(s.queue, s.queue[s.first:])]
+		s.first = 0
+	}
+}
+
+func (s *Sender) conditions(now int64) Conditions {
+	c := Conditions{Burst: 1, RTT: time.Duration(s.rtt), Rate: s.prompt.rate(now)}
+	if s.meter.lost >= 3 {
+		c.Loss = s.meter.lost / math.Max(s.meter.sent, 100)
+		c.Burst = math.Max(1, s.meter.lost/math.Max(s.meter.bursts, 1))
+	}
+	return c
+}
+
+// Due ends groups and plans beats, and returns when to call again; 0: not before a
+// packet or a report comes.
+func (s *Sender) Due(now int64) int64 {
+	next := s.parity.expire(now)
+	if s.beatAt != 0 && now >= s.beatAt {
+		s.beatDue = true
+		if s.beats++; s.beats >= maxBeats {
+			s.beatAt = 0
+		} else {
+			s.beatAt = now + firstBeat<<s.beats
+		}
+	}
+	if s.beatAt != 0 && (next == 0 || s.beatAt < next) {
+		next = s.beatAt
+	}
+	return next
+}
+
+// View is what an operator sees of the repair of one direction.
+type View struct {
+	Data, Parity int     // the code in force; 0: none
+	Loss         float64 // before repair, 0 to 1
+	Residual     float64 // after it, as far as the sender knows
+	Repeating    bool    // packets are kept and repeated
+}
+
+// View describes s.
+func (s *Sender) View() View {
+	v := View{Repeating: s.watch && s.plan.Repeat && s.lastLoss > 0}
+	if s.watch && s.plan.Parity > 0 {
+		v.Data, v.Parity = s.plan.Data, s.plan.Parity
+	}
+	if s.meter.sent > 0 {
+		v.Loss, v.Residual = s.meter.lost/s.meter.sent, s.meter.gone/s.meter.sent
+	}
+	return v
+}
+
+// Plan is the plan in force.
+func (s *Sender) Plan() Plan { return s.plan }

@@ -1,0 +1,211 @@
+package repair
+
+import (
+	"math/bits"
+	"time"
+)
+
+// tracker knows which datagrams of one session came, and which of those that
+// did not are worth asking for. Its zero value has seen nothing.
+type tracker struct {
+	index uint32
+	next  uint64 // highest counter that came, plus one
+	bits  [trackWords]uint64
+	holes []hole // ascending
+
+	got, lost, bursts, crowded uint32
+	lastLost                   uint64 // counter of the newest judged loss
+	asked                      int64  // time of the last report
+}
+
+// hole is one missing counter.
+type hole struct {
+	counter uint64
+	since   int64
+	late    int64 // the queue when it was found missing
+	state   holeState
+}
+
+type holeState uint8
+
+const (
+	young  holeState = iota // it may only be late
+	wanted                  // to be repeated
+	given                   // counted and not asked for
+)
+
+const (
+	trackWords = 64 // a power of two
+	trackSize  = (trackWords - 1) * 64
+	maxHoles   = 1024
+	// reorderWait is how long a datagram may be overtaken before it counts as lost.
+	reorderWait = int64(2 * time.Millisecond)
+)
+
+// seen takes the counter of a datagram that came. False: its content was there
+// already.
+func (t *tracker) seen(now int64, counter uint64, late int64) bool {
+	t.got++
+	if counter == t.next && t.next&63 != 0 { // in order
+		t.bits[counter>>6&(trackWords-1)] |= 1 << (counter & 63)
+		t.next++
+		return true
+	}
+	if counter >= t.next {
+		t.advance(now, counter, late)
+		return true
+	}
+	return t.mark(counter)
+}
+
+// advance moves next behind counter and notes what was jumped over.
+func (t *tracker) advance(now int64, counter uint64, late int64) {
+	first := t.next
+	if t.next == 0 {
+		first = counter // what was before is of no interest
+	}
+	if n := counter>>6 - first>>6; first&63 != 0 || n > 0 {
+		w := first >> 6
+		if first&63 != 0 {
+			w++
+		} else {
+			n++
+		}
+		for range min(n, trackWords) {
+			t.bits[w&(trackWords-1)] = 0
+			w++
+		}
+		if n > trackWords {
+			clear(t.bits[:])
+		}
+	} else {
+		t.bits[first>>6&(trackWords-1)] = 0
+	}
+	if jump := counter - first; jump > maxHoles/2 {
+		// A path that was away, not a path that loses: nothing is worth a repeat.
+		t.crowded += uint32(min(jump, 1<<20))
+		t.holes = t.holes[:0]
+		first = counter
+	}
+	if over := len(t.holes) + int(counter-first) - maxHoles; over > 0 {
+		t.holes = t.holes[:copy(t.holes, t.holes[min(over, len(t.holes)):])]
+	}
+	for c := first; c < counter; c++ {
+		t.holes = append(t.holes, hole{counter: c, since: now, late: late})
+	}
+	t.bits[counter>>6&(trackWords-1)] |= 1 << (counter & 63)
+	t.next = counter + 1
+}
+
+// mark notes that the content of counter is there, however it came. False: it
+// was, or it is too old to tell.
+func (t *tracker) mark(counter uint64) bool {
+	if counter >= t.next || t.next-counter > trackSize {
+		return false
+	}
+	word, bit := &t.bits[counter>>6&(trackWords-1)], uint64(1)<<(counter&63)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	low, high := 0, len(t.holes)
+	for low < high {
+		mid := int(uint(low+high) / 2)
+		if t.holes[mid].counter < counter {
+			low = mid + 1
+		} else {
+			high = mid
+		}
+	}
+	if low < len(t.holes) && t.holes[low].counter == counter {
+		t.holes = append(t.holes[:low], t.holes[low+1:]...)
+	}
+	return true
+}
+
+// holeSince is when counter was found missing; false if it is not missing.
+func (t *tracker) holeSince(counter uint64) (int64, bool) {
+	for i := range t.holes {
+		if t.holes[i].counter == counter {
+			return t.holes[i].since, true
+		}
+	}
+	return 0, false
+}
+
+// settle judges the holes that are no longer young and drops those that nobody
+// waits for any more. It returns how many of the first there were and were wanted.
+func (t *tracker) settle(now int64, q *queueMeter, giveUp int64) (judged, lost int) {
+	kept := t.holes[:0]
+	for _, h := range t.holes {
+		if h.state == young && now-h.since >= reorderWait {
+			judged++
+			h.state = given
+			if q.full(max(h.late, q.late())) {
+				t.crowded++
+			} else {
+				h.state = wanted
+				lost++
+				t.lost++
+				if h.counter != t.lastLost+1 {
+					t.bursts++
+				}
+			}
+			t.lastLost = h.counter
+		}
+		if now-h.since < giveUp {
+			kept = append(kept, h)
+		}
+	}
+	t.holes = kept
+	return judged, lost
+}
+
+// wants says whether a report should ask for something.
+func (t *tracker) wants() bool {
+	for i := range t.holes {
+		if t.holes[i].state == wanted {
+			return true
+		}
+	}
+	return false
+}
+
+// nextJudged is when the next hole stops being young; 0: never.
+func (t *tracker) nextJudged() int64 {
+	for i := range t.holes {
+		if t.holes[i].state == young {
+			return t.holes[i].since + reorderWait
+		}
+	}
+	return 0
+}
+
+// fill writes what t knows into r, the newest holes first if not all fit.
+func (t *tracker) fill(r *Report) {
+	r.Index, r.Newest = t.index, t.next-1
+	r.Got, r.Lost, r.Bursts, r.Crowded, r.N = t.got, t.lost, t.bursts, t.crowded, 0
+	for i := len(t.holes) - 1; i >= 0 && r.N < maxRanges; {
+		h := t.holes[i]
+		if h.state != wanted || r.Newest-h.counter > 1<<16-1 {
+			i--
+			continue
+		}
+		first := i
+		for first > 0 && t.holes[first-1].state == wanted && t.holes[first-1].counter+1 == t.holes[first].counter && i-first < 255 &&
+			r.Newest-t.holes[first-1].counter <= 1<<16-1 {
+			first--
+		}
+		r.Missing[r.N] = Range{Back: uint16(r.Newest - t.holes[first].counter), More: uint8(i - first)}
+		r.N++
+		i = first - 1
+	}
+}
+
+// arrived counts the bits that are set, for tests and diagnosis.
+func (t *tracker) arrived() (n int) {
+	for _, w := range t.bits {
+		n += bits.OnesCount64(w)
+	}
+	return n
+}
