@@ -1,6 +1,8 @@
 package peerlink
 
 import (
+	"time"
+
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
@@ -20,6 +22,10 @@ type (
 		s    *session
 		path packet.Path
 	}
+	// away tells the pumps that what was sent since then may not have arrived.
+	away struct{ since time.Time }
+	// doubted lets another path be dialled although there is one.
+	doubted struct{}
 	// send seals one frame and sends it. Times and counts are filled in then.
 	send struct {
 		s     *session
@@ -46,6 +52,8 @@ type (
 func (install) effect()    {}
 func (uninstall) effect()  {}
 func (publish) effect()    {}
+func (away) effect()       {}
+func (doubted) effect()    {}
 func (send) effect()       {}
 func (sendFinal) effect()  {}
 func (initiate) effect()   {}

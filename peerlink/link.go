@@ -127,6 +127,8 @@ func (l *link) take(now time.Time, msg toLink) {
 	case adopt:
 		l.m.adopt(now, msg.s)
 		l.peer.name.Store(&msg.s.hello.Name)
+	case dialled:
+		l.m.dialledFresh(now, msg.path, msg.owner)
 	case again:
 		l.m.again(now, msg.in)
 	case lost:
@@ -225,6 +227,10 @@ func (l *link) carryOut(now time.Time) {
 			l.d.sessions.remove(e.s.in.index)
 		case publish:
 			l.publish(e)
+		case away:
+			l.peer.away.Store(&Away{Since: e.since})
+		case doubted:
+			l.peer.doubted.Store(true)
 		case send:
 			l.control(e.s.sealer, e.path, l.stamp(e.s.in, e.frame))
 		case sendFinal:

@@ -1,6 +1,7 @@
 package peerlink
 
 import (
+	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
@@ -25,6 +26,12 @@ type (
 	adopt struct{ s *session }
 	// again says that the peer repeated the last message of a handshake.
 	again struct{ in *Inbound }
+	// dialled brings a path that a seed's actor made although, or because, the
+	// link had one.
+	dialled struct {
+		path  packet.Path
+		owner actors.Ref[fate]
+	}
 	// lost says that a pump found a path closed.
 	lost struct{ path packet.Path }
 	// want says that there is traffic for the peer.
@@ -38,6 +45,7 @@ type (
 func (touched) toLink()     {}
 func (controlled) toLink()  {}
 func (adopt) toLink()       {}
+func (dialled) toLink()     {}
 func (again) toLink()       {}
 func (lost) toLink()        {}
 func (want) toLink()        {}

@@ -7,7 +7,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
-	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
 // machine is the pure core of a link: which session seals, which path is taken,
@@ -17,7 +16,8 @@ import (
 type machine struct {
 	self, peer message.NodeID
 	keepalive  time.Duration
-	timeout    time.Duration
+	timeout    time.Duration  // until others are told that the peer is gone
+	patience   time.Duration  // until a path that says nothing under traffic is left
 	random     func() float64 // in [0,1)
 
 	// Sessions: all that still open datagrams, and the one that seals.
@@ -34,6 +34,8 @@ type machine struct {
 	owner    actors.Ref[fate] // who dialled the direct path
 	relays   []relayWay
 	usable   bool // current and path are published to the pumps
+	fresh    freshPath
+	silence  silence
 
 	try     attempt
 	wanted  time.Time // until when there is a reason to connect
@@ -65,6 +67,7 @@ const (
 func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, random func() float64) *machine {
 	return &machine{
 		self: self, peer: peer, keepalive: keepalive, timeout: timeout, random: random,
+		patience: min(timeout, maxPatience),
 		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
 	}
 }
@@ -130,13 +133,16 @@ func (m *machine) promote(now time.Time, s *session) {
 	if m.current != nil && m.current != s {
 		m.current.retired = now
 	}
-	m.current, s.retired = s, time.Time{}
+	m.current, s.retired, m.silence = s, time.Time{}, silence{}
 	m.jitter = time.Duration(m.random() * float64(rekeyGrace))
 	m.pause, m.problem, m.refusal = time.Time{}, "", ""
 	if m.path == nil {
 		m.path = s.path
 	}
-	m.probe = probe{since: now}
+	if m.path.Kind() == packet.Relay && m.direct != nil && m.failures[m.direct].count > 0 {
+		m.leaveDirect(now)
+	}
+	m.probe = probe{id: m.probe.id, since: now}
 	m.publish()
 	m.ping(now)
 }
@@ -167,7 +173,7 @@ func (m *machine) touch(now time.Time, in *Inbound, p packet.Path) {
 	}
 	delete(m.failures, p)
 	m.arrivedOn(now, p)
-	if m.current == nil && s.confirmed { // it was given up too early
+	if m.current == nil && s.confirmed && !m.silence.mute { // the path, or another one, is back
 		m.promote(now, s)
 	}
 	m.publish()
@@ -246,8 +252,10 @@ func (m *machine) end() {
 	}
 	m.current = nil
 	m.stopTrying()
+	m.declineFresh()
 	m.loseDirect()
 	m.path = nil
+	m.silence = silence{}
 	m.publish()
 }
 
@@ -260,16 +268,6 @@ func (m *machine) state(now time.Time) State {
 		return Connecting
 	}
 	return Down
-}
-
-// ping sends a probe on the current session and path.
-func (m *machine) ping(now time.Time) {
-	if m.current == nil || m.path == nil {
-		return
-	}
-	m.probe.id++
-	m.probe.sent = now
-	m.emit(send{m.current, m.path, wire.Ping{ID: m.probe.id}})
 }
 
 func less(a, b message.NodeID) bool { return bytes.Compare(a[:], b[:]) < 0 }

@@ -26,14 +26,25 @@ type relayWay struct {
 	rtt  time.Duration
 }
 
-// arrivedOn moves to the path that the peer uses. A direct one is always
-// followed. Among relays the node with the smaller ID chooses and the other
+// arrivedOn moves to the path that the peer uses. A direct one is followed
+// before a relay; see mayFollow for two direct ones. Among relays the node with the smaller ID chooses and the other
 // follows; otherwise each would follow the other for ever.
 func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 	if !p.Alive() {
 		return // a straggler of a path that is gone
 	}
 	if p.Kind() != packet.Relay {
+		if p != m.path && !m.mayFollow(now, p) {
+			if p == m.fresh.path {
+				m.emit(decided{m.fresh.owner, fate{spare: true}})
+				m.fresh = freshPath{}
+			}
+			return
+		}
+		if m.path != p && m.path != nil && m.probe.doubt(now) > 0 {
+			m.emit(away{m.probe.since.Add(-m.rtt.smooth)})
+		}
+		m.takeFresh(p)
 		m.setDirect(now, p)
 		m.follow(p)
 		return
@@ -46,6 +57,29 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 	case m.path.Kind() == packet.Relay && less(m.peer, m.self):
 		m.follow(p)
 	}
+}
+
+// mayFollow says whether to move to a direct path because the peer was heard
+// there. Of two that work one side must choose, or each would follow the other
+// for ever: who dialled both, and if each dialled one, the node with the smaller
+// ID.
+func (m *machine) mayFollow(now time.Time, p packet.Path) bool {
+	c := m.path
+	switch {
+	case c == nil || !c.Alive() || c.Kind() == packet.Relay || m.failures[c].count > 0 || m.probe.doubt(now) >= m.suspectAfter():
+		return true
+	case m.dialled(c) && m.dialled(p) && p != m.fresh.path:
+		return false
+	}
+	return m.preferred(p) || !m.preferred(c)
+}
+
+// preferred says whether a direct path was dialled by the node with the smaller ID.
+func (m *machine) preferred(p packet.Path) bool {
+	if m.dialled(p) {
+		return less(m.self, m.peer)
+	}
+	return less(m.peer, m.self)
 }
 
 func (m *machine) setDirect(now time.Time, p packet.Path) {
@@ -76,18 +110,24 @@ func (m *machine) follow(p packet.Path) {
 	}
 }
 
+// leaveDirect gives the direct path time to come back, and then up.
+func (m *machine) leaveDirect(now time.Time) {
+	m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(acceptedGrace)})
+	m.direct = nil
+	m.emit(keepDirect{})
+}
+
 func (m *machine) loseDirect() {
 	if m.direct == nil {
 		return
 	}
 	m.emit(keepDirect{})
 	m.emit(dropPath{m.direct})
-	m.emit(decided{m.owner, fate{lost: true}})
+	m.emit(decided{m.owner, fate{lost: true, path: m.direct}})
 	m.direct = nil
 }
 
-// lostPath says that the transport gave p up, or that nothing came on it although
-// it was probed.
+// lostPath says that the transport gave p up.
 func (m *machine) lostPath(now time.Time, p packet.Path) {
 	if p == nil {
 		return
@@ -96,14 +136,9 @@ func (m *machine) lostPath(now time.Time, p packet.Path) {
 	if p == m.direct {
 		m.loseDirect()
 	}
-	if p != m.path {
-		return
+	if p == m.path {
+		m.suspend(now)
 	}
-	m.path = nil
-	m.current = nil // the peer may have been restarted: only a handshake tells
-	m.publish()
-	m.probe = probe{}
-	m.want(now)
 }
 
 // choose picks a path for a handshake if there is none.

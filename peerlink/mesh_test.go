@@ -148,8 +148,8 @@ func TestARestartedSeedIsReachedAgainWithinSeconds(t *testing.T) {
 			if took := time.Since(began); took > limit {
 				t.Errorf("traffic %v: it took %v", traffic, took)
 			}
-			site.send(again, "fresh")
-			eventually(t, time.Second, "the packet arrives", func() bool {
+			eventually(t, 100*time.Millisecond, "packets arrive", func() bool {
+				site.send(again, "fresh")
 				for len(again.got) > 0 {
 					if string(<-again.got) == "fresh" {
 						return true

@@ -21,6 +21,8 @@ type Peer struct {
 	box     *actors.Mailbox[toLink]
 	staging *actors.Mailbox[[]staged]
 	answers *actors.Mailbox[answered]
+	away    atomic.Pointer[Away]
+	doubted atomic.Bool // the path may be dead
 	direct  atomic.Pointer[packet.Path] // for a link that is restarted
 	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
 
@@ -87,6 +89,16 @@ func (p *Peer) stage(batch []staged) bool {
 // PathLost tells the link that a path answered [net.ErrClosed], so that it need
 // not find out by itself.
 func (p *Peer) PathLost(path packet.Path) { p.box.Ref().Offer(lost{path: path}) }
+
+// Away says that the peer was out of reach: what was sent after Since may not
+// have arrived. Every absence has an Away of its own, so pointers can be compared.
+type Away struct{ Since time.Time }
+
+// Away is the newest absence; nil: none yet. Any goroutine may call it.
+func (p *Peer) Away() *Away { return p.away.Load() }
+
+// wantsPath says whether a direct path to the peer would be of use.
+func (p *Peer) wantsPath() bool { return !p.directlyUp() || p.doubted.Load() }
 
 // directlyUp says whether the peer is connected by a path of its own that lives.
 func (p *Peer) directlyUp() bool {

@@ -219,7 +219,7 @@ func (p *peers) judge(now time.Time, q proved) {
 	case id == p.d.cfg.ID:
 		p.refuse(now, q, wire.RefusedSelf, "this is the node itself, or another one runs with a copy of its state directory")
 		return
-	case q.seed != "" && peer != nil && peer.directlyUp():
+	case q.seed != "" && peer != nil && !peer.wantsPath():
 		p.d.sessions.remove(q.mine)
 		q.fate.Offer(fate{peer: peer, spare: true})
 		return

@@ -49,6 +49,10 @@ func (l *link) show(now time.Time) {
 }
 
 func (l *link) logChange(old, s *Snapshot) {
+	l.peer.doubted.Store(l.m.probe.asked)
+	if (s.State == Up) != (old.State == Up) {
+		l.d.box.Ref().Offer(linkChanged{peer: l.peer})
+	}
 	switch {
 	case s.State == Up && old.State != Up:
 		l.moved = l.m.path
@@ -70,6 +74,9 @@ func (l *link) logChange(old, s *Snapshot) {
 // tell sends routes and gossip the state of the link when it changed.
 func (l *link) tell(now time.Time, s *Snapshot) {
 	state := message.LinkState{Hello: s.Hello, Up: s.State == Up, Seed: s.Seed}
+	if l.said.Up && l.m.missing(now) {
+		return // it may be back before anybody else need know
+	}
 	if state.Up {
 		state.Cost = costUnknown
 		if s.RTT > 0 {
@@ -87,9 +94,6 @@ func (l *link) tell(now time.Time, s *Snapshot) {
 	drift := state.Up && (state.Cost > l.said.Cost+l.said.Cost/4 || state.Cost < l.said.Cost-l.said.Cost/4)
 	if !changed && !l.unsaid && !(drift && now.Sub(l.saidT) >= costInterval) {
 		return
-	}
-	if changed {
-		l.d.box.Ref().Offer(linkChanged{peer: l.peer})
 	}
 	routes, gossip := l.d.cfg.Routes.Offer(state), l.d.cfg.Gossip.Offer(state)
 	l.unsaid = !routes || !gossip // no room: the next look says it again

@@ -42,6 +42,7 @@ const (
 	standbyLook  = time.Second
 	inits        = 3 // per path
 	judgedWithin = respondWithin
+	resumeWithin = 4 * time.Second // above the longest round trip, and what the link waits
 )
 
 func newSeed(d *Directory, address string) *seed {
@@ -59,7 +60,7 @@ func newSeed(d *Directory, address string) *seed {
 func (s *seed) Run(ctx context.Context) error {
 	defer s.init.abandon()
 	for ctx.Err() == nil {
-		if s.peer != nil && s.peer.directlyUp() {
+		if s.peer != nil && !s.peer.wantsPath() {
 			s.wait(ctx, standbyLook)
 			continue
 		}
@@ -76,9 +77,17 @@ func (s *seed) Run(ctx context.Context) error {
 func (s *seed) wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case f := <-s.fates.C():
+			if f.doubt || f.lost {
+				return
+			}
+		}
 	}
 }
 
@@ -159,6 +168,10 @@ func (s *seed) dial(ctx context.Context, remote netip.AddrPort) (packet.Path, er
 // serve runs the handshake on a fresh path and then waits until the path ends.
 // keep: the path belongs to the link now.
 func (s *seed) serve(ctx context.Context, path packet.Path) (pause time.Duration, keep bool) {
+	if s.resume(ctx, path) {
+		s.delay, s.problem = minRedial, ""
+		return s.watch(ctx, path, true)
+	}
 	for try := 1; try <= inits; try++ {
 		if err := s.init.begin(path, time.Now()); err != nil {
 			s.log.Error("no handshake can be begun", "reason", err)
@@ -180,7 +193,7 @@ func (s *seed) serve(ctx context.Context, path packet.Path) (pause time.Duration
 				s.d.sessions.remove(p.mine)
 				return 0, false
 			}
-			return s.watch(ctx, path)
+			return s.watch(ctx, path, false)
 		case !path.Alive():
 			return 0, false
 		}
@@ -210,9 +223,31 @@ func (s *seed) await(ctx context.Context, within time.Duration) (*proved, error)
 	}
 }
 
-// watch waits for what becomes of the handshake and then of the path.
-func (s *seed) watch(ctx context.Context, path packet.Path) (pause time.Duration, keep bool) {
-	up := false
+// resume lets the link try the fresh path with the keys that it has. True: the
+// peer knows them, and the path is the link's.
+func (s *seed) resume(ctx context.Context, path packet.Path) bool {
+	if s.peer == nil || !s.peer.box.Ref().Offer(dialled{path, s.fates.Ref()}) {
+		return false
+	}
+	timer := time.NewTimer(resumeWithin)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C: // the link is being restarted
+			return false
+		case f := <-s.fates.C():
+			if f.up || f.unknown || f.spare {
+				return f.up
+			}
+		}
+	}
+}
+
+// watch waits for what becomes of the handshake and then of the path; up: it is
+// in use already.
+func (s *seed) watch(ctx context.Context, path packet.Path, up bool) (pause time.Duration, keep bool) {
 	began := time.Now()
 	look := time.NewTicker(standbyLook)
 	defer look.Stop()
@@ -233,15 +268,20 @@ func (s *seed) watch(ctx context.Context, path packet.Path) (pause time.Duration
 				return refusedPause, false
 			case f.spare:
 				return standbyLook, false
-			case f.lost:
+			case f.unused:
 				return 0, false
+			case (f.lost || f.doubt) && f.path == path:
+				return 0, true // the link closes it
 			case f.up:
 				up = true
 				s.delay, s.problem = minRedial, ""
 			}
 		case <-look.C:
-			if !path.Alive() || !up && time.Since(began) > judgedWithin {
+			switch {
+			case !path.Alive(), !up && time.Since(began) > judgedWithin:
 				return 0, false
+			case up && s.peer != nil && !s.peer.directlyUp():
+				return 0, true
 			}
 		}
 	}

@@ -112,10 +112,14 @@ func (r *rttMeter) update(sample time.Duration) {
 
 // fate tells the actor that began a handshake what became of it.
 type fate struct {
-	peer    *Peer  // who answered, if it is known
-	up      bool   // the peer uses the session
-	refusal string // the sentence with which either side refused the other
-	self    bool   // the answer came from this very node
-	spare   bool   // the peer is connected directly already, the path is not needed
-	lost    bool   // the link had the path and gave it up
+	peer    *Peer       // who answered, if it is known
+	up      bool        // the peer uses the session
+	refusal string      // the sentence with which either side refused the other
+	self    bool        // the answer came from this very node
+	spare   bool        // the peer is connected directly already, the path is not needed
+	unused  bool        // the peer never used the session
+	unknown bool        // the peer does not answer under the keys that there are
+	doubt   bool        // the path may be dead: another one is wanted, just in case
+	lost    bool        // the link had the path and gave it up, or waits for a sign of life on it
+	path    packet.Path // of doubt and lost
 }

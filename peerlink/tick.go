@@ -20,32 +20,17 @@ const (
 	finalInterval = 250 * time.Millisecond
 	maxFinals     = 6
 	firstAnswer   = time.Second
+	patientTries  = 5 // a lossy way through a relay may swallow some
 	maxAnswer     = 15 * time.Second
-
-	// Silence makes suspicious after suspectAfter; then probes go out quickly, so
-	// that on a lossy path a few lost ones do not pass for death.
-	suspectAfter  = 750 * time.Millisecond
-	probeInterval = 250 * time.Millisecond
-	minMissed     = 3
 )
 
 // answerWithin is how long the tries-th init waits for its response.
 func answerWithin(tries int) time.Duration {
 	d := firstAnswer
-	for range min(max(tries-2, 0), 8) {
+	for range min(max(tries-patientTries, 0), 8) {
 		d *= 2
 	}
 	return min(d, maxAnswer)
-}
-
-// probe is the state of the watch over the path in use.
-type probe struct {
-	id      uint32
-	sent    time.Time // of the last ping
-	since   time.Time // when the path in use was taken, or last heard of
-	sentTx  uint64    // sealer's counter when something was last heard
-	unheard time.Time // since when we send without hearing; zero: not
-	missed  int       // pings since then
 }
 
 // tick lets time pass: retransmissions, probes, rekey, expiry.
@@ -70,6 +55,7 @@ func (m *machine) tick(now time.Time, o observation) {
 		m.lostPath(now, m.direct)
 	}
 	m.watch(now, o.lastRx)
+	m.knock(now)
 	m.connect(now)
 }
 
@@ -93,7 +79,7 @@ func (m *machine) expire(now time.Time) {
 		s := m.sessions[i]
 		switch {
 		case !s.confirmed && s.finals >= maxFinals && !now.Before(s.nextFinal):
-			m.emit(decided{s.fate, fate{peer: s.in.peer, lost: true}})
+			m.emit(decided{s.fate, fate{peer: s.in.peer, unused: true}})
 			m.forget(i)
 			i--
 		case !s.confirmed && !now.Before(s.nextFinal):
@@ -119,65 +105,6 @@ func latest(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-// watch decides whether the path in use still works.
-func (m *machine) watch(now time.Time, lastRx time.Time) {
-	if m.current == nil || m.path == nil {
-		return
-	}
-	if !m.path.Alive() {
-		// A relay that is gone for the moment, and can come back with the session.
-		if m.usable {
-			m.publish()
-		}
-		m.probe.since, m.probe.missed, m.probe.unheard = now, 0, time.Time{}
-		m.choose()
-		if !m.path.Alive() {
-			return
-		}
-	}
-	if !m.usable {
-		m.publish()
-		m.probe = probe{id: m.probe.id, since: now}
-		m.ping(now)
-		return
-	}
-	tx := m.current.sealer.counter.Load()
-	if lastRx.After(m.probe.since) {
-		m.probe.since, m.probe.missed = lastRx, 0
-		m.probe.sentTx, m.probe.unheard = tx, time.Time{}
-	} else if m.probe.unheard.IsZero() && tx > m.probe.sentTx {
-		m.probe.unheard = now
-	}
-	silent := time.Duration(0)
-	if !m.probe.unheard.IsZero() {
-		silent = now.Sub(m.probe.unheard)
-	}
-	switch {
-	case silent >= m.timeout && m.probe.missed >= minMissed:
-		m.problem = "nothing heard for " + now.Sub(m.probe.since).Round(100*time.Millisecond).String()
-		m.lostPath(now, m.path)
-	case silent >= suspectAfter && now.Sub(m.probe.sent) >= probeInterval:
-		m.probe.missed++
-		m.ping(now)
-	case now.Sub(m.probe.sent) >= m.askEvery():
-		m.ping(now) // under traffic too: for the round trip and the loss
-	}
-}
-
-// askEvery is the time between two probes. The side that dialled the path asks
-// twice as often, because it alone can dial again when the other was restarted.
-func (m *machine) askEvery() time.Duration {
-	if m.dialled(m.path) {
-		return m.keepalive / 2
-	}
-	return m.keepalive
-}
-
-// busy says whether the next tick should come soon.
-func (m *machine) busy() bool {
-	return m.try.active() || m.confirming() || !m.probe.unheard.IsZero()
 }
 
 // connect begins a handshake if one is due.
@@ -241,8 +168,13 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 	if s == nil {
 		return
 	}
+	for _, f := range frames {
+		if _, ok := f.(wire.Pong); ok {
+			m.silence.mute = false // what we send arrives
+		}
+	}
 	if m.current == nil && s.confirmed {
-		m.touch(now, in, p) // it was given up too early
+		m.touch(now, in, p)
 	}
 	for _, f := range frames {
 		switch f := f.(type) {
@@ -256,6 +188,7 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 			s.txLoss.update(f.Highest, f.Received)
 			if p == m.path {
 				m.rtt.update(time.Duration(clock - f.Time))
+				m.probe.answered()
 			}
 		case wire.Close:
 			m.closed(in, f.Reason)

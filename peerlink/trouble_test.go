@@ -259,7 +259,7 @@ func TestTheFirstPacketOnANewPathMovesTheLink(t *testing.T) {
 		})
 		<-done
 		out := site.d.Peer(seed.d.cfg.ID).Outbound()
-		newSender(site.d).control(out.sealer, fresh, pingFrame)
+		site.d.Peer(seed.d.cfg.ID).box.Ref().Offer(dialled{path: fresh})
 		eventually(t, time.Second, "both use the new path", func() bool {
 			a, b := site.d.Peer(seed.d.cfg.ID).Outbound(), seed.d.Peer(site.d.cfg.ID).Outbound()
 			return a != nil && b != nil && a.Path() == fresh && b.Path() == fresh.(*memPath).other

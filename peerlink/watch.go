@@ -1,0 +1,169 @@
+package peerlink
+
+import (
+	"math"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+const (
+	// Silence under traffic makes suspicious after twice the round trip, within
+	// these bounds; then probes go out quickly, so that on a lossy path a few lost
+	// ones do not pass for death.
+	minSuspect    = 300 * time.Millisecond
+	maxSuspect    = 1500 * time.Millisecond
+	probeInterval = 250 * time.Millisecond
+	minMissed     = 3
+	maxMissed     = 24
+
+	// maxPatience is how long a path may be silent under traffic at most.
+	maxPatience = 3 * time.Second
+)
+
+// probe is the state of the watch over the path in use. Both directions count:
+// that something comes, and that what we send is answered. A path that lost one
+// direction only is as useless as one that lost both.
+type probe struct {
+	id      uint32
+	sent    time.Time // of the last ping
+	since   time.Time // when the path in use was taken, or last heard of
+	sentTx  uint64    // sealer's counter when something was last heard
+	lastTx  uint64    // sealer's counter at the last look
+	flowing bool      // something was sent between the last two looks
+	unheard time.Time // since when we send without hearing; zero: not
+	missed  int       // pings since then
+	awaited time.Time // of the oldest ping without an answer to it or to a later one; zero: none
+	pings   int       // since then
+	asked   bool      // another path was asked for since the doubt began
+}
+
+// doubt is how long the path has not done what it should.
+func (p *probe) doubt(now time.Time) time.Duration {
+	return max(p.quiet(now), p.unanswered(now))
+}
+
+// quiet is how long we have sent and heard nothing.
+func (p *probe) quiet(now time.Time) time.Duration {
+	if p.unheard.IsZero() {
+		return 0
+	}
+	return now.Sub(p.unheard)
+}
+
+// unanswered is how long pings have had no answer.
+func (p *probe) unanswered(now time.Time) time.Duration {
+	if p.awaited.IsZero() {
+		return 0
+	}
+	return now.Sub(p.awaited)
+}
+
+// answered takes the answer to a ping.
+func (p *probe) answered() { p.awaited, p.pings, p.asked = time.Time{}, 0, false }
+
+// watch decides whether the path in use still works.
+func (m *machine) watch(now time.Time, lastRx time.Time) {
+	if m.current == nil || m.path == nil {
+		return
+	}
+	if !m.path.Alive() {
+		// A relay that is gone for the moment, and can come back with the session.
+		if m.usable {
+			m.publish()
+		}
+		m.probe = probe{id: m.probe.id, sent: m.probe.sent, since: now}
+		m.choose()
+		if !m.path.Alive() {
+			return
+		}
+	}
+	if !m.usable {
+		m.publish()
+		m.probe = probe{id: m.probe.id, since: now}
+		m.ping(now)
+		return
+	}
+	p := &m.probe
+	tx := m.current.sealer.counter.Load()
+	p.flowing, p.lastTx = tx != p.lastTx, tx
+	switch {
+	case lastRx.After(p.since):
+		if p.missed >= minMissed { // that much was lost that a sender of single packets should repeat them
+			m.emit(away{p.since.Add(-m.rtt.smooth)})
+		}
+		p.since, p.missed = lastRx, 0
+		p.sentTx, p.unheard = tx, time.Time{}
+	case p.unheard.IsZero() && tx > p.sentTx:
+		p.unheard = now
+	}
+	suspect := m.suspectAfter()
+	switch doubt := p.doubt(now); {
+	case p.quiet(now) >= m.patience && p.missed >= minMissed, p.unanswered(now) >= m.patience && p.pings > m.enough():
+		m.silence.mute = p.quiet(now) < m.patience
+		m.problem = "nothing heard for " + now.Sub(p.since).Round(100*time.Millisecond).String()
+		if m.silence.mute {
+			m.problem = "no answer for " + p.unanswered(now).Round(100*time.Millisecond).String()
+		}
+		m.fell(now)
+	case doubt >= suspect && now.Sub(p.sent) >= probeInterval:
+		p.missed++
+		m.ping(now)
+		// Whoever made the path makes another one while this one is still asked:
+		// if just this connection has died, nothing is lost by waiting.
+		if max(p.missed, p.pings) > m.enough() && !p.asked && m.dialled(m.path) {
+			p.asked = true
+			m.emit(doubted{})
+			m.emit(decided{m.owner, fate{doubt: true, path: m.path}})
+		}
+	case now.Sub(p.sent) >= m.askEvery():
+		m.ping(now) // under traffic too: for the round trip and the loss
+	}
+}
+
+// enough is how many pings in a row without an answer are hardly by chance (one
+// in a thousand), with the loss that the link is used to.
+func (m *machine) enough() int {
+	s := m.current
+	arrives := (1 - s.txLoss.share()) * (1 - s.rxLoss.share())
+	n := minMissed
+	for p := math.Pow(1-arrives, minMissed); p > 0.001 && n < maxMissed; n++ {
+		p *= 1 - arrives
+	}
+	return n
+}
+
+// suspectAfter is the silence under traffic after which probes go out quickly.
+func (m *machine) suspectAfter() time.Duration {
+	return min(max(2*m.rtt.smooth, minSuspect), maxSuspect)
+}
+
+// askEvery is the time between two probes. The side that dialled the path asks
+// twice as often, because it alone can dial again when the other was restarted.
+func (m *machine) askEvery() time.Duration {
+	if m.dialled(m.path) {
+		return m.keepalive / 2
+	}
+	return m.keepalive
+}
+
+// busy says whether the next tick should come soon.
+func (m *machine) busy() bool {
+	return m.try.active() || m.confirming() || m.fresh.path != nil || m.knocking() ||
+		m.usable && (m.probe.flowing || !m.probe.unheard.IsZero() || !m.probe.awaited.IsZero())
+}
+
+// ping sends a probe on the current session and path.
+func (m *machine) ping(now time.Time) {
+	if m.current == nil || m.path == nil {
+		return
+	}
+	p := &m.probe
+	p.id++
+	p.sent = now
+	p.pings++
+	if p.awaited.IsZero() {
+		p.awaited = now
+	}
+	m.emit(send{m.current, m.path, wire.Ping{ID: p.id}})
+}
