@@ -21,7 +21,7 @@ GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCH ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build install install-service uninstall demo test bench fuzz lint deb release clean help
+.PHONY: build install install-service uninstall demo test bench bench-loss fuzz lint deb release clean help
 
 build: ## build the static binary, bin/lightweight-tunnel
 	$(BUILD) -o $(BIN) ./cmd/lightweight-tunnel
@@ -75,6 +75,12 @@ bench: ## ratios against wireguard-go and the bare link, in one run; BENCH='-onl
 	@$(MAKE) --no-print-directory build
 	@cd scripts/bench && $(GO) build -o ../../bin/bench .
 	@scripts/as-root bin/bench -node $(BIN) $(BENCH)
+
+bench-loss: ## bad lines: loss, bursts, congestion, outages, in one run (half an hour); BENCH='-only random -seconds 5 -repeats 1' selects
+	@scripts/deps.sh bench
+	@$(MAKE) --no-print-directory build
+	@cd scripts/bench && $(GO) build -o ../../bin/bench .
+	@scripts/as-root bin/bench loss -node $(BIN) $(BENCH)
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@$(GO) list ./... | while read -r package; do \

@@ -7,6 +7,8 @@
 // between them share this machine's processors: the numbers say how the
 // contenders compare, not what a network card would carry.
 //
+// `bench loss` measures bad lines instead, see package loss.
+//
 // It is a module of its own so that wireguard-go is no dependency of the product.
 package main
 
