@@ -68,18 +68,22 @@ func (in *Inbound) OpenRelay(datagram []byte, h wire.Header) (e wire.Envelope, i
 
 // Touch accounts for what Open accepted since the last Touch: call it once per
 // batch and session, with the path that brought the batch and the bytes of its
-// datagrams. A path other than before is reported to the link, which moves.
+// datagrams. A path other than before is reported to the link, which moves: if
+// what came on it is newer than all before, so that stragglers of the old path
+// move nothing back (RFC 9000, 9.3).
 func (in *Inbound) Touch(path packet.Path, bytes int) {
 	if in.packets == 0 {
 		return
 	}
 	in.received.Store(in.received.Load() + in.packets)
-	in.highest.Store(in.window.Highest() + 1)
+	highest := in.window.Highest() + 1
+	newer := highest > in.highest.Load()
+	in.highest.Store(highest)
 	in.peer.rxPackets.Add(in.packets)
 	in.peer.rxBytes.Add(uint64(bytes))
 	in.packets = 0
 	first := in.last.Swap(max(in.clock(), 1)) == 0
-	if first || path != in.seen {
+	if first || newer && path != in.seen {
 		// Refused for lack of room: the next batch says it again.
 		if in.peer.box.Ref().Offer(touched{in: in, path: path}) {
 			in.seen = path

@@ -132,7 +132,9 @@ func (l *link) take(now time.Time, msg toLink) {
 	case again:
 		l.m.again(now, msg.in)
 	case lost:
-		if !msg.path.Alive() {
+		if msg.path.Alive() {
+			l.m.recheck(now, msg.path)
+		} else {
 			l.m.lostPath(now, msg.path)
 		}
 	case want:
@@ -244,16 +246,25 @@ func (l *link) carryOut(now time.Time) {
 		case abandon:
 			l.init.abandon()
 		case keepDirect:
-			if e.path == nil {
-				l.peer.direct.Store(nil)
-			} else {
-				l.peer.direct.Store(&e.path)
-			}
+			l.keepDirect(e.path)
 		case dropPath:
 			e.path.Close()
 		case decided:
 			e.to.Offer(e.fate)
 		}
+	}
+}
+
+// keepDirect notes the direct path, and hears of its changes at once.
+func (l *link) keepDirect(path packet.Path) {
+	if path == nil {
+		l.peer.direct.Store(nil)
+		return
+	}
+	l.peer.direct.Store(&path)
+	if w, ok := path.(packet.Watched); ok {
+		peer := l.peer
+		w.OnChange(func() { peer.PathLost(path) })
 	}
 }
 

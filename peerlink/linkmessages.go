@@ -32,7 +32,7 @@ type (
 		path  packet.Path
 		owner actors.Ref[fate]
 	}
-	// lost says that a pump found a path closed.
+	// lost says that a path was found closed, or that its way has changed.
 	lost struct{ path packet.Path }
 	// want says that there is traffic for the peer.
 	want struct{}

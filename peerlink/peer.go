@@ -22,7 +22,7 @@ type Peer struct {
 	staging *actors.Mailbox[[]staged]
 	answers *actors.Mailbox[answered]
 	away    atomic.Pointer[Away]
-	doubted atomic.Bool // the path may be dead
+	doubted atomic.Bool                 // the path may be dead
 	direct  atomic.Pointer[packet.Path] // for a link that is restarted
 	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
 
@@ -86,8 +86,8 @@ func (p *Peer) stage(batch []staged) bool {
 	return false
 }
 
-// PathLost tells the link that a path answered [net.ErrClosed], so that it need
-// not find out by itself.
+// PathLost tells the link that a path answered [net.ErrClosed], or may have, so
+// that it need not find out by itself.
 func (p *Peer) PathLost(path packet.Path) { p.box.Ref().Offer(lost{path: path}) }
 
 // Away says that the peer was out of reach: what was sent after Since may not

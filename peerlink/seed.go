@@ -33,11 +33,14 @@ type seed struct {
 	silent  int   // handshakes in a row that nobody answered
 	problem string
 	delay   time.Duration // before the next try
+	lastUp  time.Time     // when it was there, or this actor began
 }
 
 const (
 	minRedial    = 100 * time.Millisecond
 	maxRedial    = 3 * time.Second // so that a seed that is back is found within five, the dial included
+	seldomAfter  = 15 * time.Minute
+	seldomRedial = 15 * time.Second // of a seed that has not been there for so long
 	selfPause    = 5 * time.Minute
 	standbyLook  = time.Second
 	inits        = 3 // per path
@@ -48,7 +51,7 @@ const (
 func newSeed(d *Directory, address string) *seed {
 	log := d.cfg.Log.Named("seed").With("seed", address)
 	s := &seed{
-		d: d, address: address, log: log, delay: minRedial,
+		d: d, address: address, log: log, delay: minRedial, lastUp: time.Now(),
 		answers: actors.NewMailbox[answered]("answers/"+address, 8),
 		fates:   actors.NewMailbox[fate]("fates/"+address, 8),
 	}
@@ -67,7 +70,11 @@ func (s *seed) Run(ctx context.Context) error {
 		pause := s.try(ctx)
 		if pause == 0 {
 			pause = s.delay
-			s.delay = min(2*s.delay, maxRedial)
+			most := maxRedial
+			if time.Since(s.lastUp) > seldomAfter {
+				most = seldomRedial
+			}
+			s.delay = min(2*s.delay, most)
 		}
 		s.wait(ctx, pause/2+rand.N(pause/2+1))
 	}
@@ -169,7 +176,7 @@ func (s *seed) dial(ctx context.Context, remote netip.AddrPort) (packet.Path, er
 // keep: the path belongs to the link now.
 func (s *seed) serve(ctx context.Context, path packet.Path) (pause time.Duration, keep bool) {
 	if s.resume(ctx, path) {
-		s.delay, s.problem = minRedial, ""
+		s.wasUp()
 		return s.watch(ctx, path, true)
 	}
 	for try := 1; try <= inits; try++ {
@@ -274,9 +281,12 @@ func (s *seed) watch(ctx context.Context, path packet.Path, up bool) (pause time
 				return 0, true // the link closes it
 			case f.up:
 				up = true
-				s.delay, s.problem = minRedial, ""
+				s.wasUp()
 			}
 		case <-look.C:
+			if up {
+				s.lastUp = time.Now()
+			}
 			switch {
 			case !path.Alive(), !up && time.Since(began) > judgedWithin:
 				return 0, false
@@ -286,6 +296,9 @@ func (s *seed) watch(ctx context.Context, path packet.Path, up bool) (pause time
 		}
 	}
 }
+
+// wasUp lets the backoff begin anew.
+func (s *seed) wasUp() { s.delay, s.problem, s.lastUp = minRedial, "", time.Now() }
 
 // refused logs why this node may not join, once per reason.
 func (s *seed) refused(reason string) {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -16,6 +17,7 @@ const (
 	probeInterval = 250 * time.Millisecond
 	minMissed     = 3
 	maxMissed     = 24
+	minRecheck    = 50 * time.Millisecond
 
 	// maxPatience is how long a path may be silent under traffic at most.
 	maxPatience = 3 * time.Second
@@ -118,6 +120,13 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 		}
 	case now.Sub(p.sent) >= m.askEvery():
 		m.ping(now) // under traffic too: for the round trip and the loss
+	}
+}
+
+// recheck asks at once on a path whose way has changed.
+func (m *machine) recheck(now time.Time, p packet.Path) {
+	if p == m.path && now.Sub(m.probe.sent) >= minRecheck {
+		m.ping(now)
 	}
 }
 

@@ -161,6 +161,7 @@ func (c *control) step(now time.Duration, f *Flow, ev event) {
 		c.publish()
 	case before == established && m.state != established:
 		f.phase.Store(phaseClosing)
+		f.changed()
 		c.t.log.Debug("connection ends", "path", f, "reason", out.reason)
 	}
 	for _, r := range out.replies[:out.n] {

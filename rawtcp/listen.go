@@ -110,7 +110,10 @@ func (c *control) dial(now time.Duration, d *dial) {
 		c.remove(f, fmt.Errorf("dial %v: %w", d.remote, err))
 		return
 	}
-	f.unwatch = h.OnChange(c.t.poke.Give)
+	f.unwatch = h.OnChange(func() {
+		c.t.poke.Give()
+		f.changed()
+	})
 	c.publish() // before the answer can come
 	c.step(now, f, event{kind: open})
 }

@@ -32,6 +32,8 @@ type Flow struct {
 	dial    *dial // nil: accepted
 	port    reservation
 	unwatch func()
+
+	watcher atomic.Pointer[func()] // see OnChange
 }
 
 // phase is what the pumps need to know of the machine's state.
@@ -42,7 +44,19 @@ const (
 	phaseGone
 )
 
-var _ packet.Path = (*Flow)(nil)
+var (
+	_ packet.Path    = (*Flow)(nil)
+	_ packet.Watched = (*Flow)(nil)
+)
+
+// OnChange implements [packet.Watched].
+func (f *Flow) OnChange(changed func()) { f.watcher.Store(&changed) }
+
+func (f *Flow) changed() {
+	if w := f.watcher.Load(); w != nil {
+		(*w)()
+	}
+}
 
 // Adopt keeps an accepted flow: without it a flow lasts [AdoptTime], since a
 // stranger can connect and say nothing. Dialled flows need none.

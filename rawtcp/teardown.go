@@ -8,7 +8,9 @@ import (
 
 // remove forgets a flow and gives back its port.
 func (c *control) remove(f *Flow, why error) {
-	f.phase.Store(phaseGone)
+	if f.phase.Swap(phaseGone) == phaseOpen {
+		f.changed()
+	}
 	if c.flows[f.tuple] == f {
 		delete(c.flows, f.tuple)
 		c.dirty = true

@@ -32,6 +32,14 @@ type Path interface {
 	Close()
 }
 
+// Watched is a [Path] that tells of changes: that it is gone for good, or that
+// the host's addresses or routes have given its packets another way.
+type Watched interface {
+	// OnChange has f called, from a goroutine of the transport, whenever that
+	// happens; f must not block. There is one f: a later one replaces it.
+	OnChange(f func())
+}
+
 // Kind names a transport as `node peers` prints it.
 type Kind uint8
 

@@ -23,7 +23,8 @@ type flow struct {
 	accepted      bool
 	mtu           int // the smaller of both ends'; fixed when open
 
-	alive atomic.Bool
+	alive   atomic.Bool
+	watcher atomic.Pointer[func()]
 
 	// Guarded by the net's mutex.
 	state   flowState
@@ -69,6 +70,9 @@ func (f *flow) Remote() netip.AddrPort { return f.remote }
 func (f *flow) Adopt()                 {} // flows do not expire here
 func (f *flow) Alive() bool            { return f.alive.Load() }
 
+// OnChange implements packet.Watched.
+func (f *flow) OnChange(changed func()) { f.watcher.Store(&changed) }
+
 func (f *flow) Close() {
 	f.t.host.net.mu.Lock()
 	defer f.t.host.net.mu.Unlock()
@@ -85,7 +89,9 @@ func (f *flow) end(tell bool, err error) {
 		f.emit(wireFIN)
 	}
 	f.state = dead
-	f.alive.Store(false)
+	if w := f.watcher.Load(); f.alive.Swap(false) && w != nil {
+		(*w)()
+	}
 	delete(f.t.host.flows, flowKey{f.local, f.remote})
 	f.finish(err)
 }

@@ -57,9 +57,9 @@ func (h *Host) Addr() netip.Addr {
 	return h.addrs[0]
 }
 
-// SetAddrs gives the host other addresses, in place of all that it had. Flows of
-// the old ones are not told: what they send is dropped, what is for them finds
-// nobody.
+// SetAddrs gives the host other addresses, in place of all that it had. Flows
+// that it dialled from the old ones end, as those of rawtcp do; those that it
+// accepted are not told: what they send is dropped, what is for them finds nobody.
 func (h *Host) SetAddrs(addrs ...string) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
@@ -69,6 +69,11 @@ func (h *Host) SetAddrs(addrs ...string) {
 	h.addrs = parse(addrs)
 	for _, a := range h.addrs {
 		h.seg.attach(a, h)
+	}
+	for key, f := range h.flows {
+		if !f.accepted && !h.has(key.local.Addr()) {
+			f.end(false, syscall.EADDRNOTAVAIL)
+		}
 	}
 }
 
