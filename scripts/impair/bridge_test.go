@@ -238,3 +238,23 @@ func cpu(t *testing.T) time.Duration {
 	must(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+func TestALineOutlivesADeviceThatIsDownForAWhile(t *testing.T) {
+	l := lab.ForTest(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	pair, err := l.Impaired(ctx, lab.ImpairedConfig{})
+	must(t, err)
+	_, err = pair.LineHost.Shell(ctx, "ip link set left down")
+	must(t, err)
+	before := cpu(t)
+	if _, err := pair.Left.Ping(ctx, lab.PairRight4, 2, 0.2, "-W", "0.2"); err == nil {
+		t.Error("a device that is down carries packets")
+	}
+	if used := cpu(t) - before; used > 150*time.Millisecond {
+		t.Errorf("waiting for a device that is down took %s of CPU", used)
+	}
+	_, err = pair.LineHost.Shell(ctx, "ip link set left up")
+	must(t, err)
+	must(t, pair.Left.Reaches(ctx, lab.PairRight4))
+}

@@ -152,9 +152,16 @@ func (d *direction) wait() {
 		until := unix.NsecToTimespec(int64(most))
 		timeout = &until
 	}
-	if n, err := unix.Ppoll(ears, timeout, nil); err == nil && n > 0 && ears[0].Revents != 0 {
+	if n, err := unix.Ppoll(ears, timeout, nil); err != nil || n <= 0 {
+		return
+	}
+	if ears[0].Revents != 0 {
 		var count [8]byte
 		_, _ = unix.Read(d.bell, count[:]) // the requests are in their channel
+	}
+	if len(ears) > 1 && ears[1].Revents&unix.POLLERR != 0 {
+		// The device went down. To be told once is enough.
+		_, _ = unix.GetsockoptInt(d.in.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	}
 }
 

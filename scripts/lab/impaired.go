@@ -28,6 +28,7 @@ type Impaired struct {
 	Left, Right *Namespace
 	Router      *Namespace     // nil without NAT; wan0 outside, lan0 inside
 	Line        *impair.Bridge // ends with the lab
+	LineHost    *Namespace     // where the line's devices are, `left` and `right`
 }
 
 // The devices of the bridge in the line's namespace.
@@ -46,7 +47,7 @@ func (l *Lab) Impaired(ctx context.Context, config ImpairedConfig) (*Impaired, e
 	if _, err := line.Shell(ctx, "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"); err != nil {
 		return nil, err
 	}
-	i := new(Impaired)
+	i := &Impaired{LineHost: line}
 	if i.Left, err = l.Namespace(ctx, config.Name+"left"); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/scripts/lab"
@@ -71,11 +72,20 @@ func Run(ctx context.Context, args []string) error {
 	}
 	fmt.Printf("50 ms round trip, 100 Mbit/s, 50 ms queue unless said otherwise; %d s per measurement, medians of %d, each from a cold start.\n\n", p.seconds, p.repeats)
 	missed := r.report(os.Stdout)
-	fmt.Printf("\nTook %s.\n", time.Since(began).Round(time.Second))
+	fmt.Printf("\nTook %s; load averages at the end: %s. Delays and rates are the nodes' own only on a machine that is idle otherwise.\n", time.Since(began).Round(time.Second), load())
 	if check && missed > 0 {
 		return fmt.Errorf("%d of the required figures are missed", missed)
 	}
 	return nil
+}
+
+// load is what the kernel says about how busy the machine was.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
 }
 
 func parse(args []string) (p plan, check bool, err error) {
