@@ -68,7 +68,7 @@ test: ## everything: vet, unit, kernel and mesh tests under the race detector
 	cd scripts/bench && $(GO) vet ./... && $(GO) test -count=1 ./...
 	$(GO) test -race -count=1 -timeout 8m -exec $(CURDIR)/scripts/as-root $$($(GO) list ./... | grep -v /scripts/e2e)
 	LT_BIN=$(CURDIR)/$(BIN) LT_RACE_BIN=$(CURDIR)/bin/lightweight-tunnel-race \
-		$(GO) test -count=1 -timeout 8m -exec $(CURDIR)/scripts/as-root ./scripts/e2e
+		$(GO) test -count=1 -timeout 12m -exec $(CURDIR)/scripts/as-root ./scripts/e2e
 
 bench: ## ratios against wireguard-go and the bare link, in one run; BENCH='-only tcp -seconds 2' selects
 	@scripts/deps.sh bench
