@@ -220,6 +220,41 @@ func TestLinesAreSetPerPairAndTheTapSeesWhatAnObserverSees(t *testing.T) {
 	})
 }
 
+func TestAFlowThatVanishedIsDeadAndANewOneLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := New(1)
+		seed := n.Host("seed", "203.0.113.1")
+		server := mustOpen(t, seed, 9000)
+		site := n.NAT("home", NATConfig{Kind: PortRestricted}, "198.51.100.7").Host("site", "192.168.1.10")
+		client := mustOpen(t, site, 0)
+		first := mustDial(t, client, "203.0.113.1:9000")
+		say(t, first, "one")
+		pass(time.Second)
+		_, back := hear(t, server)
+		n.Vanish(seed, site)
+		say(t, first, "lost")
+		say(t, back, "lost")
+		second := mustDial(t, client, "203.0.113.1:9000")
+		say(t, second, "two")
+		pass(time.Second)
+		if heard, _ := hear(t, server); fmt.Sprint(heard) != "[two]" {
+			t.Errorf("the server heard %q", heard)
+		}
+		if heard, _ := hear(t, client); len(heard) != 0 {
+			t.Errorf("the client heard %q", heard)
+		}
+		if n.Drops()["vanished"] < 2 {
+			t.Errorf("drops: %v", n.Drops())
+		}
+		n.Reappear(seed, site)
+		say(t, first, "back")
+		pass(time.Second)
+		if heard, _ := hear(t, server); fmt.Sprint(heard) != "[back]" {
+			t.Errorf("the server heard %q", heard)
+		}
+	})
+}
+
 func TestTheSameSeedLosesTheSameDatagrams(t *testing.T) {
 	var runs [2]string
 	for i := range runs {

@@ -33,6 +33,12 @@ type Burst struct {
 	Loss  float64 // in the bad state; 0: all is lost
 }
 
+// Bursts is the Burst of a mean loss (below 1) and a mean length in packets (at
+// least 1) of the runs that are lost whole.
+func Bursts(loss, length float64) Burst {
+	return Burst{Enter: loss / (length * (1 - loss)), Leave: 1 / length}
+}
+
 // fate is what happens to one packet.
 type fate struct {
 	copies int       // that arrive, 0 to 2
@@ -46,6 +52,7 @@ type channel struct {
 	link      Link
 	own       bool // link was set for this line, not by default
 	blackhole bool
+	flows     map[pair]bool // seen on the line; true: it has vanished
 	rng       *rand.Rand
 
 	bad       bool      // the state of Burst

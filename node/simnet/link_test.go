@@ -88,6 +88,15 @@ func TestBurstLossHasItsMeanAndItsLength(t *testing.T) {
 	near(t, "loss of half of the bad time", share(half, lost), 0.015, 0.002)
 }
 
+func TestBurstsAreGivenByMeanAndLength(t *testing.T) {
+	for _, c := range []struct{ loss, length float64 }{{0.03, 8}, {0.03, 5}, {0.1, 2}} {
+		all, _ := run(Link{Burst: Bursts(c.loss, c.length)}, 400_000, 100, time.Millisecond)
+		near(t, "loss", share(all, lost), c.loss, c.loss/12)
+		runs := share(all, func(a arrival) bool { return lost(a) && (a.n == 0 || !lost(all[a.n-1])) })
+		near(t, "length", share(all, lost)/runs, c.length, c.length/20)
+	}
+}
+
 func TestJitterSpreadsArrivalsAndKeepsTheirOrder(t *testing.T) {
 	all, _ := run(Link{Delay: 10 * time.Millisecond, Jitter: 4 * time.Millisecond}, 50_000, 100, 10*time.Millisecond)
 	var sum float64

@@ -107,7 +107,12 @@ func (n *Net) transmit(now time.Time, from, to member, p wirePacket) {
 	if n.tap != nil && p.kind == wireData {
 		n.tap(p.src, p.dst, p.payload)
 	}
-	f := n.channel(from, to).pass(now, p.size())
+	line := n.channel(from, to)
+	if line.vanished(p) {
+		n.drop("vanished")
+		return
+	}
+	f := line.pass(now, p.size())
 	if f.copies == 0 {
 		n.drop(f.reason)
 		return
