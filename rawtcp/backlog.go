@@ -1,6 +1,10 @@
 package rawtcp
 
-import "time"
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
+)
 
 // backlog is the half-open connections of all listening ports: those whose SYN
 // we answered and may have to answer again. It is a convenience: a handshake
@@ -20,8 +24,8 @@ type halfOpen struct {
 	tries    int
 	deadline time.Duration
 	hop      hop
-	ifindex  int  // where the SYN arrived
-	once     bool // not kept: the cookie must carry everything
+	from     link.Origin // of the SYN
+	once     bool        // not kept: the cookie must carry everything
 }
 
 func newBacklog(max int) *backlog {
@@ -38,7 +42,7 @@ func (b *backlog) take(now time.Duration, g *segment, sec *secrets) (h *halfOpen
 		h.opts.val = g.opts.val // echo the newest
 		return h, true
 	}
-	h = &halfOpen{tuple: g.tuple, peerISN: g.seq, opts: g.opts, ifindex: g.ifindex, deadline: now + synAckInterval(0)}
+	h = &halfOpen{tuple: g.tuple, peerISN: g.seq, opts: g.opts, from: g.from, deadline: now + synAckInterval(0)}
 	h.isn = sec.makeCookie(&g.tuple, g.seq, cookieClock(now), mssClass(g.opts.mss))
 	if _, replace := b.entries[g.tuple]; !replace && len(b.entries) >= b.max {
 		h.once = true

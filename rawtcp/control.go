@@ -182,7 +182,7 @@ func (c *control) step(now time.Duration, f *Flow, ev event) {
 func (c *control) reply(now time.Duration, f *Flow, r reply) {
 	ms := millis(now)
 	if r.bare {
-		c.bare(f.hop, 0, &f.tuple, r.flags, r.seq, r.ack)
+		c.bare(f.hop, link.Origin{}, &f.tuple, r.flags, r.seq, r.ack)
 		return
 	}
 	h := header{flags: r.flags, seq: r.seq, id: uint16(f.ipID.Add(1) - 1)}
@@ -206,15 +206,15 @@ func (c *control) reply(now time.Duration, f *Flow, r reply) {
 }
 
 // bare sends a segment outside any connection, as the kernel does: no options,
-// no window, IP id 0. See transmit for h and ifindex.
-func (c *control) bare(h hop, ifindex int, tu *tuple, flags uint8, seq, ack uint32) {
+// no window, IP id 0. See transmit for h and from.
+func (c *control) bare(h hop, from link.Origin, tu *tuple, flags uint8, seq, ack uint32) {
 	hd := header{tuple: tu, pseudo: tu.pseudoSum(), ttl: c.t.profile.hops(tu), flags: flags, seq: seq, ack: ack, opts: options{wscale: -1}}
-	c.transmit(h, ifindex, &hd)
+	c.transmit(h, from, &hd)
 }
 
 // transmit sends a segment without payload by h, or, to a stranger for whom no
 // way was looked up (nil), back through the interface that its own came from.
-func (c *control) transmit(h hop, ifindex int, hd *header) {
+func (c *control) transmit(h hop, from link.Origin, hd *header) {
 	ip, tcp := hd.size()
 	pkt := c.buf[:ip+tcp]
 	hd.put(pkt, 0)
@@ -223,7 +223,7 @@ func (c *control) transmit(h hop, ifindex int, hd *header) {
 		return
 	}
 	finishChecksum(pkt)
-	c.t.sent(c.t.wire.answer(ifindex, pkt))
+	c.t.sent(c.t.wire.answer(from, pkt))
 }
 
 // sent counts what could not be sent.

@@ -81,8 +81,8 @@ func (w *kernelWire) sendPacket(h hop, pkt []byte) error {
 	return w.sender.SendPacket(h.(*link.NextHop), pkt)
 }
 
-func (w *kernelWire) answer(ifindex int, pkt []byte) error {
-	return w.sender.Answer(ifindex, pkt)
+func (w *kernelWire) answer(to link.Origin, pkt []byte) error {
+	return w.sender.Answer(to, pkt)
 }
 
 func (w *kernelWire) wake() { w.tap.Wake() }
@@ -96,7 +96,7 @@ func (w *kernelWire) receive() ([]link.Packet, error) {
 	}
 	w.kept = w.kept[:0]
 	for _, p := range packets {
-		if !w.ignored(p.IfIndex) {
+		if !w.ignored(p.From.IfIndex) {
 			w.kept = append(w.kept, p)
 		}
 	}

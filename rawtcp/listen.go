@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 // held is a listening port that we hold.
@@ -127,7 +129,7 @@ func (c *control) adopt(now time.Duration, f *Flow) {
 	if len(c.flows) >= c.t.cfg.MaxFlows {
 		c.t.drops.add(dropFlowLimit, 1)
 		f.phase.Store(phaseGone)
-		c.bare(f.hop, 0, &f.tuple, flagRST, f.sndNxt.Load(), 0)
+		c.bare(f.hop, link.Origin{}, &f.tuple, flagRST, f.sndNxt.Load(), 0)
 		return
 	}
 	if h := c.backlog.entries[f.tuple]; h != nil { // it knows more than the cookie
@@ -162,7 +164,7 @@ func (c *control) stranger(now time.Duration, g *segment) {
 		c.t.drops.add(dropStray, 1)
 	case g.has(flagACK):
 		c.t.drops.add(dropStray, 1)
-		c.bare(nil, g.ifindex, &g.tuple, flagRST, g.ack, 0)
+		c.bare(nil, g.from, &g.tuple, flagRST, g.ack, 0)
 	default:
 		c.t.drops.add(dropStray, 1)
 		n := uint32(len(g.payload))
@@ -172,7 +174,7 @@ func (c *control) stranger(now time.Duration, g *segment) {
 		if g.has(flagFIN) {
 			n++
 		}
-		c.bare(nil, g.ifindex, &g.tuple, flagRST|flagACK, 0, g.seq+n)
+		c.bare(nil, g.from, &g.tuple, flagRST|flagACK, 0, g.seq+n)
 	}
 }
 
@@ -219,7 +221,7 @@ func (c *control) synAck(now time.Duration, h *halfOpen) {
 		c.synMSS = ownMSS(h.hop, h.tuple.v6())
 	}
 	hd := h.synAck(c.t.profile, c.t.secrets, c.synMSS, millis(now))
-	c.transmit(h.hop, h.ifindex, &hd)
+	c.transmit(h.hop, h.from, &hd)
 }
 
 // complete accepts a connection whose handshake the pump could not judge by the

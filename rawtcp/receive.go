@@ -85,7 +85,7 @@ func (r *rx) packet(tab *table, p *link.Packet, now time.Duration) {
 		t.drops.add(dropMalformed, 1)
 		return
 	}
-	g.ifindex = p.IfIndex
+	g.from = p.From
 	f := r.find(tab, &g.tuple)
 	if f == nil {
 		if f = r.accept(tab, g, now); f == nil {

@@ -1,6 +1,10 @@
 package rawtcp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
+)
 
 // segment is one TCP segment, or several that were merged, as it arrived. The
 // payload is a view into the packet it was parsed from.
@@ -13,7 +17,7 @@ type segment struct {
 	ack     uint32
 	opts    options
 	payload []byte
-	ifindex int // where it arrived; not of the wire
+	from    link.Origin // not of the wire
 }
 
 // TCP flags.

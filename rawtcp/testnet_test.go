@@ -282,7 +282,7 @@ func (w *testWire) sendPacket(_ hop, pkt []byte) error {
 	return nil
 }
 
-func (w *testWire) answer(_ int, pkt []byte) error {
+func (w *testWire) answer(_ link.Origin, pkt []byte) error {
 	w.mu.Lock()
 	w.answered++
 	w.mu.Unlock()

@@ -18,8 +18,8 @@ type wire interface {
 	send(h hop, t *packet.Train, ipLen, tcpLen int) error
 	sendPacket(h hop, pkt []byte) error
 	// answer is [link.Sender.Answer]: one finished IP packet, checksum and all,
-	// to a stranger for whom no handle is kept, out of the interface ifindex.
-	answer(ifindex int, pkt []byte) error
+	// to a stranger for whom no handle is kept, back to where it came from.
+	answer(to link.Origin, pkt []byte) error
 	// receive and wake are those of [link.Tap].
 	receive() ([]link.Packet, error)
 	wake()

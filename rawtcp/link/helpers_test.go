@@ -204,7 +204,7 @@ func collect(t testing.TB, tap *Tap, payload int) []arrival {
 			for _, p := range batch {
 				ipLen, tcpLen, _ := headerLengths(p.IP)
 				got += len(p.IP) - ipLen - tcpLen
-				all = append(all, arrival{append([]byte(nil), p.IP...), p.SegmentSize, p.IfIndex})
+				all = append(all, arrival{append([]byte(nil), p.IP...), p.SegmentSize, p.From.IfIndex})
 			}
 		}
 		done <- all

@@ -48,16 +48,17 @@ func (m neighbourMessage) valid() bool {
 }
 
 // neighbour returns the link-layer address of a neighbour. If the kernel does
-// not know it, the kernel is asked to find out; a notification will tell.
-func (r *Resolver) neighbour(index int, addr netip.Addr) (mac [6]byte, ok bool) {
+// not know it, the kernel is asked to find out; a notification will tell. gone:
+// it was asked and did not answer.
+func (r *Resolver) neighbour(index int, addr netip.Addr) (mac [6]byte, known, gone bool) {
 	m, found := r.getNeighbour(index, addr)
 	if found && m.valid() {
-		return m.mac, true
+		return m.mac, true, false
 	}
 	if !found || m.state&netlink.NUD_INCOMPLETE == 0 {
 		r.useNeighbour(index, addr)
 	}
-	return mac, false
+	return mac, false, found && m.state&netlink.NUD_FAILED != 0
 }
 
 func (r *Resolver) getNeighbour(index int, addr netip.Addr) (neighbourMessage, bool) {

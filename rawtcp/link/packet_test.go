@@ -86,11 +86,11 @@ func TestEveryTruncationIsRefused(t *testing.T) {
 		if dst {
 			b = segmentTo(b6, 9000, 0)[:80]
 		}
-		if p, ok := parse(append(append([]byte(nil), b...), 0, 0, 0), 0, 3); !ok || len(p.IP) != len(b) || p.IfIndex != 3 {
+		if p, ok := parse(append(append([]byte(nil), b...), 0, 0, 0), 0, Origin{IfIndex: 3}); !ok || len(p.IP) != len(b) || p.From.IfIndex != 3 {
 			t.Fatalf("v6=%v: padding is not cut off: %v %d", dst, ok, len(p.IP))
 		}
 		for n := range b {
-			if _, ok := parse(b[:n], 0, 0); ok {
+			if _, ok := parse(b[:n], 0, Origin{}); ok {
 				t.Errorf("v6=%v: %d of %d bytes were taken", dst, n, len(b))
 			}
 		}
@@ -102,7 +102,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(segmentTo(b4, 9000, 24))
 	f.Add(segmentTo(b6, 9000, 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, ok := parse(b, 0, 0)
+		p, ok := parse(b, 0, Origin{})
 		if !ok {
 			return
 		}
@@ -256,27 +256,39 @@ func TestFilterIsReplacedWithoutLoss(t *testing.T) {
 	}
 }
 
-func TestAnswerLeavesByTheInterfaceItIsTold(t *testing.T) {
+func TestAnswerGoesBackToTheNeighbourThatBroughtThePacket(t *testing.T) {
 	a, b := nstest.Pair(t)
 	openTUN(t, a, "tun9")
 	a.Run("ip addr add 10.0.0.1/24 dev tun9", "ip route add default via 10.77.0.2",
 		"ip route add 0.0.0.0/1 dev tun9", "ip route add 10.77.0.2/32 dev tun9", "ip -6 route add fd77::2/128 dev tun9")
 	s, far := newStation(t, a, Options{}, TapOptions{}), newStation(t, b, Options{}, TapOptions{})
-	index := s.interfaceIndex(t, "v0")
-	for _, c := range [][2]netip.Addr{{a4, b4}, {a6, b6}} {
-		eventually(t, "own address", func() bool { return s.resolver.IsLocal(c[0]) })
+	stranger4, stranger6 := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8:77::7")
+	for _, c := range [][2]netip.Addr{{a4, b4}, {a6, b6}, {a4, stranger4}, {a6, stranger6}} {
+		own, other := c[0], c[1]
+		question := make([]byte, 120)
+		ipLen, tcpLen := headersFor(question, other, own, 7, 1, 0x02, 0)
+		if err := far.sender.SendPacket(lookup(t, far, own), question[:ipLen+tcpLen]); err != nil {
+			t.Fatal(err)
+		}
+		batch, err := s.tap.Recv()
+		if err != nil || len(batch) != 1 {
+			t.Fatalf("%d packets, %v", len(batch), err)
+		}
 		pkt := make([]byte, 120)
-		ipLen, tcpLen := headersFor(pkt, c[0], c[1], 7, 1, 0x12, 8)
+		ipLen, tcpLen = headersFor(pkt, own, other, 7, 1, 0x12, 8)
 		pkt = pkt[:ipLen+tcpLen+8]
 		finishTCP(pkt[ipLen:ipLen+tcpLen], pkt[ipLen+tcpLen:])
-		if err := s.sender.Answer(index, pkt); err != nil {
+		if err := s.sender.Answer(batch[0].From, pkt); err != nil {
 			t.Fatal(err)
 		}
 		if got := collect(t, far.tap, 8); !bytes.Equal(got[0].ip, pkt) {
 			t.Fatalf("%x arrived of %x", got[0].ip, pkt)
 		}
+		if table := a.Run("ip neigh"); bytes.Contains([]byte(table), []byte(stranger4.String())) {
+			t.Fatalf("the kernel looks for a stranger: %s", table)
+		}
 	}
-	if err := s.sender.Answer(index, []byte{0x45}); err == nil {
+	if err := s.sender.Answer(Origin{}, []byte{0x45}); err == nil {
 		t.Error("junk was sent")
 	}
 }

@@ -16,14 +16,15 @@ type addr = netip.Addr
 // packets is a batch of single packets for one system call: headers that it
 // owns, payloads that it borrows.
 type packets struct {
-	n       int
-	head    [packet.MaxSlots][packet.Headroom]byte // vnet_hdr, link layer, IP, TCP; right-aligned
-	headLen int                                    // IP and TCP headers
-	iov     [packet.MaxSlots][2]unix.Iovec
-	msg     [packet.MaxSlots]mmsghdr
-	name4   unix.RawSockaddrInet4
-	name6   unix.RawSockaddrInet6
-	control [cmsgSpace / 8]uint64
+	n        int
+	head     [packet.MaxSlots][packet.Headroom]byte // vnet_hdr, link layer, IP, TCP; right-aligned
+	headLen  int                                    // IP and TCP headers
+	iov      [packet.MaxSlots][2]unix.Iovec
+	msg      [packet.MaxSlots]mmsghdr
+	name4    unix.RawSockaddrInet4
+	name6    unix.RawSockaddrInet6
+	nameLink unix.RawSockaddrLinklayer
+	control  [cmsgSpace / 8]uint64
 }
 
 // mmsghdr is struct mmsghdr of sendmmsg(2).
@@ -113,6 +114,21 @@ func (m *packets) sendKernel(s *sockets, ifindex int, dst addr) unix.Errno {
 		m.message(i, 0, name, nameLen)
 		m.msg[i].hdr.Control = (*byte)(unsafe.Pointer(&m.control))
 		m.msg[i].hdr.SetControllen(controlLen)
+	}
+	return m.send(fd)
+}
+
+// sendBack sends what has its checksums already to a neighbour on its link.
+func (m *packets) sendBack(fd int, to Origin, v6 bool) unix.Errno {
+	name := &m.nameLink
+	*name = unix.RawSockaddrLinklayer{
+		Family: unix.AF_PACKET, Protocol: bigEndian(unix.ETH_P_IP), Ifindex: int32(to.IfIndex), Halen: to.Halen, Addr: to.Address,
+	}
+	if v6 {
+		name.Protocol = bigEndian(unix.ETH_P_IPV6)
+	}
+	for i := range m.n {
+		m.message(i, 0, unsafe.Pointer(name), unix.SizeofSockaddrLinklayer)
 	}
 	return m.send(fd)
 }

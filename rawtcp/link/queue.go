@@ -54,7 +54,7 @@ func (q *queue) take(fd int, batch []Packet) []Packet {
 			front := min(vnetLen+headerLen(q.from.Hatype, b[vnetLen:]), len(b))
 			segment, b = segmentSize(b), b[front:]
 		}
-		if p, ok := parse(b, segment, int(q.from.Ifindex)); ok {
+		if p, ok := parse(b, segment, originOf(&q.from)); ok {
 			batch = append(batch, p)
 			used += (packet.Headroom + len(b) + 63) &^ 63
 		}

@@ -87,14 +87,14 @@ func (r *ring) take(fd int, batch []Packet) []Packet {
 			b, errno := recvfrom(fd, r.arena[used:], &r.from)
 			front := vnetLen + int(h.Net) - int(h.Mac)
 			if errno == 0 && front >= vnetLen && front <= len(b) {
-				p, ok = parse(b[front:], segmentSize(b), int(r.from.Ifindex))
+				p, ok = parse(b[front:], segmentSize(b), originOf(&r.from))
 				used += (len(b) + 63) &^ 63
 			}
 		case h.Snaplen == h.Len:
 			from, to := int(h.Net), int(h.Mac)+int(h.Snaplen)
 			if int(h.Mac) >= ringAddress+vnetLen && from >= int(h.Mac) && from <= to && to <= ringFrame {
 				address := (*unix.RawSockaddrLinklayer)(unsafe.Pointer(&frame[ringAddress]))
-				p, ok = parse(frame[from:to:to], segmentSize(frame[h.Mac-vnetLen:]), int(address.Ifindex))
+				p, ok = parse(frame[from:to:to], segmentSize(frame[h.Mac-vnetLen:]), originOf(address))
 			}
 		}
 		r.head = (r.head + 1) % ringFrames

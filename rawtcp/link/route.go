@@ -33,13 +33,15 @@ func (r *Resolver) ask(n *NextHop) hop {
 	}
 	h.ready = h.ready && h.source.IsValid()
 	if h.ready {
-		r.frame(&h, n.dst, gatewayOf(route))
+		r.frame(&h, n.dst, gatewayOf(route), n.cur.Load())
 	}
 	return h
 }
 
-// frame fills in how a packet is addressed on the link itself.
-func (r *Resolver) frame(h *hop, dst, gateway netip.Addr) {
+// frame fills in how a packet is addressed on the link itself. A neighbour that
+// the kernel merely forgot (its table is bounded, and others can fill it) keeps
+// the address that was, the hop before, until it is known to be gone.
+func (r *Resolver) frame(h *hop, dst, gateway netip.Addr, was *hop) {
 	protocol := uint16(unix.ETH_P_IP)
 	if dst.Is6() {
 		protocol = unix.ETH_P_IPV6
@@ -60,9 +62,12 @@ func (r *Resolver) frame(h *hop, dst, gateway netip.Addr) {
 		if gateway.IsValid() {
 			h.via = gateway
 		}
-		var ok bool
-		if mac, ok = r.neighbour(h.dev.index, h.via); !ok {
-			return
+		var known, gone bool
+		if mac, known, gone = r.neighbour(h.dev.index, h.via); !known {
+			if gone || was == nil || !was.framed || was.via != h.via || was.dev.index != h.dev.index {
+				return
+			}
+			mac = [6]byte(was.ether[0:6])
 		}
 	}
 	copy(h.ether[0:6], mac[:])

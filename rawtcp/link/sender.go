@@ -143,11 +143,10 @@ func (s *Sender) SendPacket(hop *NextHop, pkt []byte) error {
 }
 
 // Answer sends one complete IP packet, TCP checksum and all, to a stranger, for
-// whom no handle is kept: the kernel's IP layer finds the way. ifindex is the
-// interface on which the stranger's packet arrived; the answer leaves by the same
-// one, so that no route can send it into the tunnel. With 0 any will do. Errors
-// are those of Send.
-func (s *Sender) Answer(ifindex int, pkt []byte) error {
+// whom no handle is kept: back to the neighbour that brought the stranger's
+// packet. No route is asked, so none can send it into the tunnel, and no
+// neighbour is looked for. Errors are those of Send.
+func (s *Sender) Answer(to Origin, pkt []byte) error {
 	ipLen, tcpLen, ok := headerLengths(pkt)
 	if !ok {
 		return fmt.Errorf("answer with %d bytes: not a TCP packet", len(pkt))
@@ -155,15 +154,19 @@ func (s *Sender) Answer(ifindex int, pkt []byte) error {
 	if s.closed.Load() {
 		return net.ErrClosed
 	}
-	dst := netip.AddrFrom4([4]byte(pkt[16:20]))
-	if pkt[0]>>4 == 6 {
-		dst = netip.AddrFrom16([16]byte(pkt[24:40]))
-	}
 	m := s.spare.take()
 	defer s.spare.give(m)
 	m.reset()
 	m.add(pkt[:ipLen+tcpLen], pkt[ipLen+tcpLen:])
-	return s.verdict(m.sendKernel(&s.sockets, ifindex, dst))
+	v6 := pkt[0]>>4 == 6
+	if s.sockets.bare >= 0 {
+		return failure(m.sendBack(s.sockets.bare, to, v6))
+	}
+	dst := netip.AddrFrom4([4]byte(pkt[16:20]))
+	if v6 {
+		dst = netip.AddrFrom16([16]byte(pkt[24:40]))
+	}
+	return failure(m.sendKernel(&s.sockets, to.IfIndex, dst))
 }
 
 // sendSuper sends the train as one super-segment, or as few as the interface
@@ -248,8 +251,20 @@ func refusal(e unix.Errno) bool {
 	return false
 }
 
-// verdict turns an error of the kernel into one that callers branch on.
+// verdict turns an error of the kernel into one that callers branch on, and has
+// routes looked at again if there was none.
 func (s *Sender) verdict(e unix.Errno) error {
+	err := failure(e)
+	if errors.Is(err, ErrNoRoute) {
+		s.resolver.poke()
+	}
+	if s.closed.Load() && e != 0 {
+		return net.ErrClosed
+	}
+	return err
+}
+
+func failure(e unix.Errno) error {
 	switch e {
 	case 0:
 		return nil
@@ -258,12 +273,8 @@ func (s *Sender) verdict(e unix.Errno) error {
 	case unix.EMSGSIZE:
 		return ErrTooBig
 	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EADDRNOTAVAIL:
-		s.resolver.poke()
 		return ErrNoRoute
 	case unix.EBADF, unix.ENOTSOCK:
-		return net.ErrClosed
-	}
-	if s.closed.Load() {
 		return net.ErrClosed
 	}
 	return e

@@ -25,8 +25,21 @@ type Packet struct {
 	// SegmentSize is the TCP payload of each merged segment but the last, in
 	// bytes; 0 for a packet that was not merged or if that is not known.
 	SegmentSize int
-	// IfIndex is the interface on which it arrived.
+	// From is where it came from.
+	From Origin
+}
+
+// Origin is where a packet came from: the interface, and the neighbour on its
+// link that brought it. With it a stranger is answered without a look at routes
+// and neighbours, which a flood from spoofed addresses would otherwise fill.
+type Origin struct {
 	IfIndex int
+	Halen   uint8 // bytes of Address; 0: the link has no addresses
+	Address [8]uint8
+}
+
+func originOf(a *unix.RawSockaddrLinklayer) Origin {
+	return Origin{IfIndex: int(a.Ifindex), Halen: min(a.Halen, 8), Address: a.Addr}
 }
 
 // TapOptions say how a [Tap] works. The zero value is right for production.
@@ -228,7 +241,7 @@ func (t *Tap) closedOr(err error) error {
 
 // parse makes a Packet of what starts at an IP header. Padding of the link layer
 // is cut off; what is cut short or no whole TCP header is refused.
-func parse(b []byte, segment, ifindex int) (Packet, bool) {
+func parse(b []byte, segment int, from Origin) (Packet, bool) {
 	if _, _, ok := headerLengths(b); !ok {
 		return Packet{}, false
 	}
@@ -243,5 +256,5 @@ func parse(b []byte, segment, ifindex int) (Packet, bool) {
 	if _, _, ok := headerLengths(b); !ok { // the headers must fit the stated length too
 		return Packet{}, false
 	}
-	return Packet{IP: b, SegmentSize: segment, IfIndex: ifindex}, true
+	return Packet{IP: b, SegmentSize: segment, From: from}, true
 }
