@@ -92,6 +92,7 @@ type Node struct {
 	routes routes.Published
 	board  *gossip.Board
 	drops  pump.Drops
+	repair *pump.Repair
 	root   *actors.Supervisor
 }
 
@@ -102,6 +103,7 @@ var ErrLeft = errors.New("the node left the mesh")
 func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 	n := &Node{
 		Parts: parts, cfg: cfg, log: log, started: time.Now(), board: gossip.NewBoard(),
+		repair:    newRepair(cfg.FEC),
 		keysBox:   actors.NewMailbox[message.ToKeys]("keys", 256),
 		routesBox: actors.NewMailbox[message.ToRoutes]("routes", 1024),
 		gossipBox: actors.NewMailbox[message.ToGossip]("gossip", 256),
@@ -131,6 +133,18 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 		Backoff: actors.Backoff{Min: 20 * time.Millisecond, Max: 5 * time.Second},
 	}, n.specs()...)
 	return n, nil
+}
+
+// newRepair says to the pumps what the user wants done about losses.
+func newRepair(fec config.FEC) *pump.Repair {
+	mode := pump.RepairAuto
+	switch fec.Mode {
+	case config.FECOff:
+		mode = pump.RepairOff
+	case config.FECFixed:
+		mode = pump.RepairFixed
+	}
+	return pump.NewRepair(mode, fec.Data, fec.Parity)
 }
 
 // Run keeps the node in the mesh until ctx ends, it is told to leave, or it

@@ -88,10 +88,12 @@ func linkView(l peerlink.Snapshot, now time.Time) control.LinkView {
 		State: l.State.String(), Path: l.Path, Endpoint: l.Endpoint, Via: l.Via, MTU: l.MTU,
 		RxBytes: l.RxBytes, TxBytes: l.TxBytes, RxPackets: l.RxPackets, TxPackets: l.TxPackets,
 		WhyNotDirect: l.WhyNotDirect, Error: l.Problem,
+		FECData: l.Repair.Data, FECParity: l.Repair.Parity,
 	}
 	if l.RTT > 0 {
 		v.RTTMs = ptr(float64(l.RTT.Microseconds()) / 1000)
 		v.LossPct = ptr(l.Loss * 100)
+		v.ResidualLossPct = ptr(l.Repair.Residual * 100)
 	}
 	if !l.Handshake.IsZero() {
 		v.HandshakeAgeS = ptr(now.Sub(l.Handshake).Seconds())

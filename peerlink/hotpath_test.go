@@ -9,6 +9,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/noise"
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -79,7 +80,7 @@ func TestThePumpsAllocateNothing(t *testing.T) {
 	for name, f := range map[string]func(){
 		"sealing and opening": func() {
 			o := d.Peer(out.peer.id).Outbound()
-			if o.MaxPacket() != 1400-29 {
+			if o.MaxPacket() != 1400-29-repair.Room {
 				t.Fatal("max packet")
 			}
 			o.Seal(datagram, o.Begin(1), wire.DataPartial, plain)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 )
 
 const seedAddr = "192.0.2.1:9000"
@@ -47,7 +49,7 @@ func TestASiteJoinsThroughItsSeedAndPacketsFlowBothWays(t *testing.T) {
 		expect(t, site, "down")
 		pass(20 * time.Second)
 		s := site.link(seed)
-		if s.Path != "rawtcp" || s.Endpoint != seedAddr || s.Name != "fra-seed" || !s.Seed || s.MTU != 1350-29 {
+		if s.Path != "rawtcp" || s.Endpoint != seedAddr || s.Name != "fra-seed" || !s.Seed || s.MTU != 1350-29-repair.Room {
 			t.Errorf("link shows %+v", s)
 		}
 		if s.RTT < 20*time.Millisecond || s.RTT > 25*time.Millisecond {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -31,8 +32,13 @@ func (o *Outbound) Peer() *Peer { return o.peer }
 // Path is the way that the datagrams take.
 func (o *Outbound) Path() packet.Path { return o.path }
 
+// Session is the peer's name for the session.
+func (o *Outbound) Session() uint32 { return o.sealer.index }
+
 // MaxPacket is the largest IP packet that fits one datagram of the path, in bytes.
-func (o *Outbound) MaxPacket() int { return o.path.MaxDatagram() - wire.Overhead }
+// It leaves room for what repair may have to add, so that it does not change when
+// a link begins to lose.
+func (o *Outbound) MaxPacket() int { return o.path.MaxDatagram() - wire.Overhead - repair.Room }
 
 // Begin reserves n counters and returns the first. Counters left unused do no harm.
 func (o *Outbound) Begin(n int) uint64 {

@@ -8,6 +8,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -25,6 +26,7 @@ type Peer struct {
 	doubted atomic.Bool                 // the path may be dead
 	direct  atomic.Pointer[packet.Path] // for a link that is restarted
 	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
+	mending atomic.Pointer[repair.View]
 
 	rxPackets, rxBytes   atomic.Uint64
 	txPackets, txBytes   atomic.Uint64
@@ -125,7 +127,19 @@ func (p *Peer) Snapshot() Snapshot {
 	s.RxPackets, s.RxBytes = p.rxPackets.Load(), p.rxBytes.Load()
 	s.TxPackets, s.TxBytes = p.txPackets.Load(), p.txBytes.Load()
 	s.RxDropped, s.TxDropped = p.rxDropped.Load(), p.txDropped.Load()
+	s.Repair = p.repair()
 	return s
+}
+
+// ShowRepair publishes how losses on the way to the peer are met. The outbound
+// pump calls it, now and then.
+func (p *Peer) ShowRepair(v repair.View) { p.mending.Store(&v) }
+
+func (p *Peer) repair() repair.View {
+	if v := p.mending.Load(); v != nil {
+		return *v
+	}
+	return repair.View{}
 }
 
 // Snapshot describes a link at one moment. It belongs to the caller.
@@ -141,8 +155,9 @@ type Snapshot struct {
 	MTU          int    // largest inner packet, bytes; 0 without a path
 	RTT          time.Duration
 	MinRTT       time.Duration
-	Loss         float64   // 0 to 1, the worse of both directions
-	Handshake    time.Time // of the current session; zero without one
+	Loss         float64     // 0 to 1, the worse of both directions
+	Repair       repair.View // how losses on the way to the peer are met
+	Handshake    time.Time   // of the current session; zero without one
 	LastReceived time.Time
 	WhyNotDirect string
 	Problem      string // the last refusal or error, a sentence

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -51,7 +52,7 @@ func TestSitesReachEachOtherThroughTheSeedWhichCannotRead(t *testing.T) {
 		b.send(a, "answer")
 		expect(t, a, "answer")
 		s := a.link(b)
-		if s.Path != "relay" || s.Via != "fra-seed" || s.MTU != 1350-46-29 || s.WhyNotDirect == "" {
+		if s.Path != "relay" || s.Via != "fra-seed" || s.MTU != 1350-46-29-repair.Room || s.WhyNotDirect == "" {
 			t.Errorf("link shows %+v", s)
 		}
 		mu.Lock()

@@ -1,10 +1,12 @@
 package peerlink
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 )
 
 const (
@@ -43,8 +45,11 @@ func (l *link) show(now time.Time) {
 	} else if s.State != Up {
 		s.WhyNotDirect = m.problem
 	}
+	s.Repair = l.peer.repair()
+	s.Loss = max(s.Loss, s.Repair.Loss)
 	l.peer.view.Store(s)
 	l.logChange(old, s)
+	l.logRepair(old.Repair, s.Repair)
 	l.tell(now, s)
 }
 
@@ -69,6 +74,19 @@ func (l *link) logChange(old, s *Snapshot) {
 		l.told = l.m.refusal
 		l.log.Warn("the link was refused", "reason", l.m.refusal, "next_try", refusedPause.String())
 	}
+}
+
+// logRepair says how losses are met from now on.
+func (l *link) logRepair(old, now repair.View) {
+	if old.Data == now.Data && old.Parity == now.Parity && old.Repeating == now.Repeating {
+		return
+	}
+	code := "off"
+	if now.Parity > 0 {
+		code = fmt.Sprintf("%d+%d", now.Data, now.Parity)
+	}
+	l.log.Info("repair of losses changed", "fec", code, "repeats", now.Repeating,
+		"loss_pct", fmt.Sprintf("%.2f", now.Loss*100), "residual_loss_pct", fmt.Sprintf("%.3f", now.Residual*100))
 }
 
 // tell sends routes and gossip the state of the link when it changed.

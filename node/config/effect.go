@@ -8,7 +8,6 @@ var notYet = []struct {
 	when   func(Config) bool // nil: whenever it was set
 	what   string
 }{
-	{"fec", true, func(c Config) bool { return c.FEC.Mode != FECOff }, "forward error correction (fec, fec_data, fec_parity)"},
 	{"p2p_enabled", true, func(c Config) bool { return c.P2P }, "direct paths between sites behind NAT (p2p_enabled)"},
 	{"p2p_port", false, nil, "a chosen port for direct paths (p2p_port)"},
 	{"p2p_timeout", false, nil, "the time for one try at a direct path (p2p_timeout)"},

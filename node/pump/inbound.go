@@ -24,6 +24,7 @@ type Inbound struct {
 	sink  Sink
 	co    *coalescer
 	relay forwarder
+	mend  repairIn
 	err   error // of the device; ends Run
 
 	// The run of datagrams of one session on one path that is being handled.
@@ -45,12 +46,14 @@ func NewInbound(s Shared, rx packet.Receiver, sink Sink, uso bool) *Inbound {
 	i := &Inbound{Shared: s, rx: rx, sink: sink}
 	i.co = newCoalescer(uso, i.write)
 	i.relay = forwarder{train: packet.NewTrain(), drops: s.Drops}
+	i.initRepair()
 	return i
 }
 
 // Run pumps until ctx ends, the transport is closed or the device fails.
 func (i *Inbound) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, i.rx.Wake)()
+	defer i.mend.alarm.stop()
 	for ctx.Err() == nil {
 		batch, err := i.rx.Receive()
 		if err == nil {
@@ -72,12 +75,16 @@ func (i *Inbound) Run(ctx context.Context) error {
 // and is charged to the peer whose datagram it was.
 func (i *Inbound) burst(batch packet.Arrivals) {
 	done := 0
+	if i.Repair != nil {
+		i.mend.now = i.Repair.now()
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			i.Drops.Add(Panicked, len(batch)-done)
 			i.Drops.Add(Panicked, i.relay.train.Len())
 			i.co.end, i.in, i.bytes = 0, nil, 0
 			i.relay.reset()
+			i.forgetRepair(i.whose)
 			i.Failed(i.whose, fmt.Errorf("inbound pump: panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
@@ -85,6 +92,7 @@ func (i *Inbound) burst(batch packet.Arrivals) {
 		i.whose = nil
 		i.datagram(batch[done].Data, batch[done].Path)
 	}
+	i.mendDue()
 	i.co.flush()
 	i.relay.flush()
 	i.settle()
@@ -115,6 +123,8 @@ func (i *Inbound) datagram(data []byte, path packet.Path) {
 		i.control(h, data)
 	case wire.Relay:
 		i.relayed(h, data)
+	default:
+		i.mended(h, data)
 	}
 }
 
@@ -130,6 +140,7 @@ func (i *Inbound) session(index uint32, path packet.Path) bool {
 	}
 	i.settle()
 	i.in, i.index, i.path, i.whose = in, index, path, in.Peer()
+	i.repairOf(i.whose)
 	return true
 }
 
@@ -155,6 +166,7 @@ func (i *Inbound) data(h wire.Header, data []byte) {
 		return
 	}
 	i.bytes += len(data)
+	i.seen(h.Counter)
 	in, ok := parseInner(p)
 	if !ok || (h.Kind == wire.DataPartial && in.l4 == 0) {
 		i.co.discard()
@@ -162,7 +174,7 @@ func (i *Inbound) data(h wire.Header, data []byte) {
 		i.in.Peer().DroppedRx(1)
 		return
 	}
-	if !i.owns(in.src) {
+	if !i.owns(i.in.Peer(), in.src) {
 		i.co.discard()
 		i.Drops.Add(SpoofedSource, 1)
 		i.in.Peer().DroppedRx(1)
@@ -171,9 +183,9 @@ func (i *Inbound) data(h wire.Header, data []byte) {
 	i.co.keep(h.Kind, p, in)
 }
 
-// owns says whether the peer may send from src.
-func (i *Inbound) owns(src netip.Addr) bool {
-	node, fib := i.in.Peer().ID(), i.FIB()
+// owns says whether peer may send from src.
+func (i *Inbound) owns(peer *peerlink.Peer, src netip.Addr) bool {
+	node, fib := peer.ID(), i.FIB()
 	if src == i.src && fib == i.fib && node == i.node {
 		return true
 	}
@@ -191,6 +203,7 @@ func (i *Inbound) control(h wire.Header, data []byte) {
 		return
 	}
 	i.bytes += len(data)
+	i.seen(h.Counter)
 	// Before the link hears of the frames it must know the path they came on.
 	i.settle()
 	if !i.in.Control(plain, i.path) {
@@ -206,6 +219,7 @@ func (i *Inbound) relayed(h wire.Header, data []byte) {
 		return
 	}
 	i.bytes += len(data)
+	i.seen(h.Counter)
 	via := i.in.Peer()
 	if e.Dst != i.Peers.Self() {
 		i.relay.forward(i.Peers, e, datagram, via)

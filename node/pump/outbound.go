@@ -37,6 +37,7 @@ type Shared struct {
 	// Failed is told of a panic while a packet of peer was handled; the pump goes
 	// on with the next. peer may be nil. It must not block.
 	Failed func(peer *peerlink.Peer, err error)
+	Repair *Repair // nil: losses are neither seen nor mended
 	Drops  *Drops
 	Self4  netip.Addr // own overlay addresses, for ICMP errors; invalid: none
 	Self6  netip.Addr
@@ -73,6 +74,7 @@ type Outbound struct {
 	bytes   int                // of the packets in the train
 	gone    packet.Path        // the last one that was reported as closed
 	peer    *peerlink.Peer     // whose packet is being handled
+	mend    repairOut
 
 	// The last lookup: traffic comes in runs.
 	fib  *routes.FIB
@@ -86,15 +88,21 @@ type Outbound struct {
 // NewOutbound returns a pump that reads dev and answers what cannot be sent
 // through reply.
 func NewOutbound(s Shared, dev Device, reply Sink) *Outbound {
-	return &Outbound{
+	o := &Outbound{
 		Shared: s, dev: dev, reply: reply,
 		buf: make([]byte, tun.MaxRead), scratch: make([]byte, 0, tun.MaxRead), train: packet.NewTrain(),
 	}
+	o.initRepair()
+	return o
 }
 
 // Run pumps until ctx ends or the device fails.
 func (o *Outbound) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, o.dev.Wake)()
+	if o.repairing() {
+		defer o.Repair.join(&o.mend.box)()
+		defer o.mend.alarm.stop()
+	}
 	for ctx.Err() == nil {
 		n, err := o.dev.Read(o.buf)
 		if err != nil {
@@ -118,6 +126,7 @@ func (o *Outbound) burst(n int) (err error) {
 			o.Drops.Add(Panicked, o.train.Len()+1)
 			o.train.Reset(0)
 			o.out, o.bytes = nil, 0
+			o.forgetRepair(o.peer)
 			o.Failed(o.peer, fmt.Errorf("outbound pump: panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
@@ -131,6 +140,7 @@ func (o *Outbound) burst(n int) (err error) {
 			if ok {
 				o.handle(o.buf[:n])
 			}
+			o.mendDue()
 			o.flush()
 			return err
 		}
@@ -199,10 +209,9 @@ func (o *Outbound) lookup(in *inner, p []byte) *peerlink.Peer {
 
 // send seals all pieces of the loaded packet into trains.
 func (o *Outbound) send(out *peerlink.Outbound) {
-	if out != o.out {
-		o.flush()
-		o.out = out
-		o.train.Reset(out.Path().Prefix())
+	o.turnTo(out)
+	if o.sendMarked(out) {
+		return
 	}
 	counter := out.Begin(o.split.count())
 	for p := o.split.next(); p != nil; p = o.split.next() {
@@ -278,11 +287,7 @@ func (o *Outbound) oversize(out *peerlink.Outbound, h tun.Header, p []byte, in i
 	if h.Flags&tun.NeedsChecksum != 0 {
 		finishChecksum(p, int(h.CsumStart)+int(h.CsumOffset), int(h.CsumStart))
 	}
-	if out != o.out {
-		o.flush()
-		o.out = out
-		o.train.Reset(out.Path().Prefix())
-	}
+	o.turnTo(out)
 	for piece := f.next(o.scratch[:0]); piece != nil; piece = f.next(o.scratch[:0]) {
 		o.seal(out.Begin(1), wire.Data, piece)
 	}

@@ -14,24 +14,25 @@ type lossStats struct {
 // statsWindow is how many datagrams weigh half as much as the newest.
 const statsWindow = 8192
 
-// take takes a report and returns how many losses are new in it.
-func (l *lossStats) take(r *Report) uint32 {
+// take takes a report and returns how many losses are new in it, of either kind.
+func (l *lossStats) take(r *Report) (lost, crowded uint32) {
 	if !l.known || r.Index != l.last.Index {
 		l.last = Report{Index: r.Index, Newest: r.Newest - min(r.Newest, uint64(r.Got)+uint64(r.Lost))}
 		l.known = true
 	}
 	if r.Newest < l.last.Newest || int32(r.Got-l.last.Got) < 0 {
-		return 0 // an older one
+		return 0, 0 // an older one
 	}
-	lost, bursts := r.Lost-l.last.Lost, r.Bursts-l.last.Bursts
+	lost, crowded = r.Lost-l.last.Lost, r.Crowded-l.last.Crowded
+	bursts := r.Bursts - l.last.Bursts
 	l.sent += float64(r.Newest - l.last.Newest)
 	l.lost += float64(lost)
 	l.bursts += float64(bursts)
-	l.last.Newest, l.last.Got, l.last.Lost, l.last.Bursts = r.Newest, r.Got, r.Lost, r.Bursts
+	l.last.Newest, l.last.Got, l.last.Lost, l.last.Bursts, l.last.Crowded = r.Newest, r.Got, r.Lost, r.Bursts, r.Crowded
 	for l.sent > statsWindow {
 		l.sent, l.lost, l.bursts, l.gone = l.sent/2, l.lost/2, l.bursts/2, l.gone/2
 	}
-	return lost
+	return lost, crowded
 }
 
 // rateMeter measures events per second, over some tenths of a second. Its zero

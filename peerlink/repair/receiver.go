@@ -49,6 +49,7 @@ const (
 	tellInterval = int64(250 * time.Millisecond)
 	maxQuiet     = int64(5 * time.Second)
 
+	blindAfter   = int64(time.Second) // without a stamp
 	groupLife    = int64(300 * time.Millisecond)
 	openGroups   = 64
 	groupBytes   = 2 << 20
@@ -225,7 +226,7 @@ func (r *Receiver) Due(now int64) (next int64) {
 		if len(t.holes) == 0 {
 			continue
 		}
-		_, lost := t.settle(now, &r.queue, r.giveUp(false))
+		_, lost := t.settle(now, &r.queue, now-r.stampedAt > blindAfter || !r.shims, r.giveUp(false))
 		r.gone += float64(lost)
 		soonest(t.nextJudged())
 	}
@@ -313,3 +314,6 @@ func (r *Receiver) Playout() time.Duration { return time.Duration(r.playout) }
 
 // Held see Playout.
 func (r *Receiver) Held() int { return r.held }
+
+// Troubled says whether a datagram is missing: that Due should be called.
+func (r *Receiver) Troubled() bool { return len(r.trackers[r.current].holes) > 0 }

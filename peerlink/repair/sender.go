@@ -29,15 +29,17 @@ type Sender struct {
 	tokens float64 // bytes that may be repeated
 	skips  []skip
 
-	beatAt   int64 // 0: none is planned
-	beats    int   // since the last packet
-	beatDue  bool
-	scratch  []byte
-	meter    lossStats
-	rtt      int64
-	lastLoss int64 // 0: never
-	decided  int64
-	prompt   rateMeter
+	beatAt  int64 // 0: none is planned
+	beats   int   // since the last packet
+	beatDue bool
+	scratch []byte
+	meter   lossStats
+	rtt     int64
+	decided int64
+
+	hurt   bool  // datagrams were lost that no queue dropped
+	since  int64 // of the last such loss; before the first: of the first packet
+	prompt rateMeter
 }
 
 // repeat is one entry of the queue of repeats.
@@ -91,9 +93,9 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 	if s.plan.Parity > 0 && (s.plan.All || !shim.Ordered) {
 		group = s.parity.add(now, index, counter, s.plan, &shim, packet) + 1
 	}
-	s.tokens = min(s.tokens+repeatShare*float64(len(packet)), maxTokens)
 	s.calm++
-	s.rest(now)
+	s.rest(now) // the last one that is marked
+	s.tokens = min(s.tokens+repeatShare*float64(len(packet)), maxTokens)
 	if s.lossy(now) {
 		s.beatAt, s.beats = now+firstBeat, 0
 	}
@@ -116,23 +118,23 @@ func (e *entry) plain() []byte {
 
 // rest lets go of a link that has lost nothing for long enough.
 func (s *Sender) rest(now int64) {
-	if s.fixed || s.calm < calmPackets {
+	if s.since == 0 {
+		s.since = now
+	}
+	long := calmTime
+	if s.hurt {
+		long = lossMemory
+	}
+	if s.fixed || s.calm < calmPackets || now-s.since < long {
 		return
 	}
-	if s.lastLoss == 0 {
-		s.lastLoss = -1
-		s.decided = now
-	}
-	if s.lastLoss < 0 && now-s.decided > calmTime || s.lastLoss > 0 && now-s.lastLoss > lossMemory {
-		s.watch, s.lastLoss, s.beatAt = false, 0, 0
-		s.meter = lossStats{}
-		s.plan = Decide(Conditions{Burst: 1}, Plan{})
-		s.ring = ring{} // its memory may be worth megabytes
-		s.queue, s.first = nil, 0
-	}
+	*s = Sender{
+		plan: Decide(Conditions{Burst: 1}, Plan{}), meter: lossStats{last: s.meter.last, known: s.meter.known},
+		rtt: s.rtt, tokens: maxTokens / 2, flows: s.flows, parity: s.parity, scratch: s.scratch,
+	} // the memory of the ring may be megabytes
 }
 
-func (s *Sender) lossy(now int64) bool { return s.lastLoss > 0 && now-s.lastLoss < lossMemory }
+func (s *Sender) lossy(now int64) bool { return s.hurt && now-s.since < lossMemory }
 
 // Pending says whether Next has something to send.
 func (s *Sender) Pending() bool {
@@ -213,7 +215,7 @@ func (s *Sender) Overrun(index uint32, first uint64, n int) {
 
 // Report takes what the peer tells of what arrived.
 func (s *Sender) Report(now int64, r *Report) {
-	lost := s.meter.take(r)
+	lost, crowded := s.meter.take(r)
 	if r.Held != 1<<16-1 {
 		if took := int64(stamp(now)-r.Stamp-r.Held) * stampUnit; took < int64(2*time.Second) {
 			s.learn(took)
@@ -223,7 +225,11 @@ func (s *Sender) Report(now int64, r *Report) {
 		return
 	}
 	if lost > 0 {
-		s.lastLoss, s.calm, s.watch = now, 0, true
+		s.hurt, s.since = true, now
+	}
+	if lost > 0 || crowded > 0 && !s.watch {
+		s.calm, s.watch = 0, true
+		s.since = now
 	}
 	if s.plan.Repeat && s.watch {
 		s.compact()
@@ -315,7 +321,7 @@ type View struct {
 
 // View describes s.
 func (s *Sender) View() View {
-	v := View{Repeating: s.watch && s.plan.Repeat && s.lastLoss > 0}
+	v := View{Repeating: s.watch && s.plan.Repeat && s.hurt}
 	if s.watch && s.plan.Parity > 0 {
 		v.Data, v.Parity = s.plan.Data, s.plan.Parity
 	}

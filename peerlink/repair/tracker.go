@@ -135,15 +135,20 @@ func (t *tracker) holeSince(counter uint64) (int64, bool) {
 
 // settle judges the holes that are no longer young and drops those that nobody
 // waits for any more. It returns how many of the first there were and were wanted.
-func (t *tracker) settle(now int64, q *queueMeter, giveUp int64) (judged, lost int) {
+// blind: nothing is known of the queues, so nothing is learned from the losses.
+func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) (judged, lost int) {
 	kept := t.holes[:0]
 	for _, h := range t.holes {
 		if h.state == young && now-h.since >= reorderWait {
 			judged++
 			h.state = given
-			if q.full(max(h.late, q.late())) {
+			switch {
+			case blind:
+				h.state = wanted
 				t.crowded++
-			} else {
+			case q.full(max(h.late, q.late())):
+				t.crowded++
+			default:
 				h.state = wanted
 				lost++
 				t.lost++
