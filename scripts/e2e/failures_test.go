@@ -115,7 +115,9 @@ func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 	if client.ExitCode() != 0 {
 		t.Errorf("iperf3 ended with %d:\n%s%s", client.ExitCode(), client.Log(), server.Log())
 	}
-	t.Logf("iperf3 said:\n%s", client.Log())
+	if idle := strings.Count(client.Log(), " 0.00 Bytes "); idle > int(junkFor.Seconds())/4 {
+		t.Errorf("nothing got through in %d seconds of %s:\n%s", idle, *junkFor, client.Log())
+	}
 	m.reaches(site.Namespace, ip4(1))
 	status, err := seed.Status(m.ctx)
 	must(t, err)
