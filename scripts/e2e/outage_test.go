@@ -31,7 +31,6 @@ func TestTrafficIsBackAfterABlackhole(t *testing.T) {
 }
 
 func TestWhatIsSentWhileThePathIsAwayArrivesInOrder(t *testing.T) {
-	missing(t, "keeping packets while a dead path is noticed within 3 s")
 	b := newBadLine(t, plain(t), lab.ImpairedConfig{NAT: true}, "")
 	s := b.stream(50, 200)
 	b.passes(s, 25)
