@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ type mesh struct {
 	net      *simnet.Net
 	overlay  *simnet.Overlay // carries gossip
 	key      keys.MeshKey
+	states   string // directory of the stations' state
 	stations []*station
 }
 
@@ -61,11 +63,27 @@ type station struct {
 // inMesh runs test in a bubble of virtual time and takes everything down after it.
 func inMesh(t *testing.T, test func(m *mesh)) {
 	t.Helper()
+	// All timers of a bubble share one context of the race detector, which two
+	// threads that meet in it destroy (go1.26, unlockAndRun in runtime/time.go).
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
 		m := &mesh{t: t, net: simnet.New(1), overlay: simnet.NewOverlay(1), key: meshKey(t, "a mesh for tests")}
+		m.states = memoryDir(t)
 		t.Cleanup(m.close)
 		test(m)
 	})
+}
+
+// memoryDir returns a directory that is removed after the test, in memory if
+// there is such a place: nodes sync what they write, and disks take their time.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "mesh")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func meshKey(t *testing.T, text string) keys.MeshKey {
@@ -129,7 +147,7 @@ func (m *mesh) station(name, overlay string, change []func(*station)) *station {
 	for _, a := range strings.Fields(overlay) {
 		cfg.Addresses = append(cfg.Addresses, netip.MustParsePrefix(a))
 	}
-	s := &station{mesh: m, cfg: cfg, gossip: m.overlay, key: m.key, dir: filepath.Join(m.t.TempDir(), name)}
+	s := &station{mesh: m, cfg: cfg, gossip: m.overlay, key: m.key, dir: filepath.Join(m.states, name)}
 	for _, c := range change {
 		c(s)
 	}
@@ -240,7 +258,7 @@ func (m *mesh) close() {
 			m.t.Errorf("%s wrote packets that no kernel takes: %v", s.cfg.Name, bad)
 		}
 		if m.t.Failed() && !testing.Short() {
-			m.t.Logf("log of %s:\n%s", s.cfg.Name, s.log.tail(80))
+			m.t.Logf("log of %s:\n%s", s.cfg.Name, s.log.tail(400))
 		}
 	}
 	m.pass(time.Minute) // what memberlist has begun ends with its own deadlines

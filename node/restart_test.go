@@ -178,7 +178,7 @@ func TestAMeshFormsAndHoldsOnLinesThatLoseThirtyPercent(t *testing.T) {
 		m.overlay.SetLine(simnet.Link{Delay: 20 * time.Millisecond, Loss: 0.3})
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		all := append(m.sites(3), seed)
-		m.reachAll(time.Minute, all...)
+		m.reachAll(3*time.Minute, all...) // two lines and a relay lose half of each try
 		for range 240 {
 			for _, s := range all[:3] {
 				s.say(s.address(), seed.address(), "still there")

@@ -341,7 +341,7 @@ func TestUnansweredHandshakesSlowDownAndTryEveryWay(t *testing.T) {
 			tries[i.path]++
 		}
 	}
-	if tries[r1] < 2 || tries[r2] < 2 || tries[r1]+tries[r2] > 12 {
+	if tries[r1] < 2 || tries[r2] < 2 || tries[r1]+tries[r2] > 18 {
 		t.Errorf("tries %v", tries)
 	}
 	b.o.staged = false

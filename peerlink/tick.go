@@ -20,8 +20,8 @@ const (
 	finalInterval = 250 * time.Millisecond
 	maxFinals     = 6
 	firstAnswer   = time.Second
-	patientTries  = 5 // a lossy way through a relay may swallow some
-	maxAnswer     = 15 * time.Second
+	patientTries  = 5               // a lossy way through a relay may swallow some
+	maxAnswer     = 5 * time.Second // only while there is traffic for the peer: so rarely costs nothing
 )
 
 // answerWithin is how long the tries-th init waits for its response.
