@@ -23,9 +23,10 @@ type link struct {
 	m    *machine
 	init initiation
 	sender
-	staging staging
-	pings   map[uint32]pingRequest
-	pingID  uint32
+	staging   staging
+	releasing releasing
+	pings     map[uint32]pingRequest
+	pingID    uint32
 
 	said   message.LinkState // the last one sent
 	saidT  time.Time
@@ -90,6 +91,8 @@ func (l *link) Run(ctx context.Context) error {
 
 func (l *link) nextTick(now time.Time) time.Duration {
 	switch {
+	case l.releasing.out != nil:
+		return releaseEvery
 	case l.m.busy() || len(l.pings) > 0:
 		return tickBusy
 	case l.m.current != nil || now.Before(l.m.wanted) || len(l.m.sessions)+len(l.m.leaving) > 0:
@@ -176,17 +179,6 @@ func (l *link) stage(now time.Time, batch []staged) {
 		l.m.relays = l.relays()
 		l.m.want(now)
 	}
-}
-
-// release sends what is staged, if there is a way. A relay can be out of reach
-// for a moment and come back before anybody has looked.
-func (l *link) release() bool {
-	out := l.peer.out.Load()
-	if out == nil || !out.path.Alive() {
-		return false
-	}
-	l.staging.flush(out, l.train)
-	return true
 }
 
 // observe gathers what the pumps and the other links have published.
@@ -284,14 +276,16 @@ func (l *link) stamp(in *Inbound, f wire.Frame) wire.Frame {
 func (l *link) publish(e publish) {
 	if e.s == nil {
 		l.peer.out.Store(nil)
+		l.releasing = releasing{}
 		return
 	}
 	old := l.peer.out.Load()
+	if old == nil {
+		old = l.releasing.out
+	}
 	if old != nil && old.path == e.path && old.sealer == e.s.sealer {
 		return
 	}
 	e.path.Adopt()
-	out := &Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer}
-	l.peer.out.Store(out)
-	l.staging.flush(out, l.train)
+	l.send(&Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer})
 }

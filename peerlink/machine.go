@@ -173,7 +173,7 @@ func (m *machine) touch(now time.Time, in *Inbound, p packet.Path) {
 	}
 	delete(m.failures, p)
 	m.arrivedOn(now, p)
-	if m.current == nil && s.confirmed && !m.silence.mute { // the path, or another one, is back
+	if m.current == nil && s.confirmed && (m.silence.mute == nil || m.silence.mute != p) { // the path, or another one, is back
 		m.promote(now, s)
 	}
 	m.publish()

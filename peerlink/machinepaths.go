@@ -42,7 +42,7 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 			return
 		}
 		if m.path != p && m.path != nil && m.probe.doubt(now) > 0 {
-			m.emit(away{m.probe.since.Add(-m.rtt.smooth)})
+			m.emit(away{m.lastArrival()})
 		}
 		m.takeFresh(p)
 		m.setDirect(now, p)

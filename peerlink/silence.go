@@ -16,7 +16,7 @@ type silence struct {
 	since   time.Time // zero: there is a path
 	heard   time.Time // when the peer was last heard before
 	knocked time.Time
-	mute    bool // the peer is heard but does not hear us: only an answer counts
+	mute    packet.Path // on it the peer is heard but does not hear us: there only an answer counts
 }
 
 // freshPath is a path that was dialled while there was a session already.
@@ -30,7 +30,7 @@ const (
 	// A path that fell silent is asked soon in the beginning, so that traffic is
 	// back at once when it heals, and slowly later.
 	knockSoon  = 250 * time.Millisecond
-	knockLater = time.Second
+	knockLater = 500 * time.Millisecond
 	soonFor    = 30 * time.Second
 
 	minResume = 250 * time.Millisecond
@@ -49,7 +49,7 @@ func (m *machine) fell(now time.Time) {
 
 // suspend leaves the path in use and goes on with what else there is.
 func (m *machine) suspend(now time.Time) {
-	m.emit(away{m.probe.since.Add(-m.rtt.smooth)})
+	m.emit(away{m.lastArrival()})
 	if m.current != nil {
 		m.current.retired = now
 		m.current = nil
@@ -91,7 +91,7 @@ func (m *machine) knock(now time.Time) {
 		m.probe.id++
 		m.emit(send{s, p, wire.Ping{ID: m.probe.id}})
 	}
-	if m.direct != nil && m.direct != m.path && m.direct.Alive() {
+	if m.direct != nil && (!m.usable || m.direct != m.path) && m.direct.Alive() {
 		ask(m.direct)
 	}
 	if m.fresh.path != nil && m.fresh.path != m.direct {

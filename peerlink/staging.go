@@ -48,10 +48,11 @@ func (q *staging) pop() staged {
 // reset gives the memory back once all is sent.
 func (q *staging) reset() { q.queue, q.first, q.bytes = nil, 0, 0 }
 
-// flush sends all that waits, in order.
-func (q *staging) flush(out *Outbound, t *packet.Train) {
+// flush sends what waits, in order, until about budget bytes are sent, and says
+// whether that is all.
+func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) {
 	if q.len() == 0 {
-		return
+		return true
 	}
 	t.Reset(out.path.Prefix())
 	bytes := 0
@@ -72,8 +73,9 @@ func (q *staging) flush(out *Outbound, t *packet.Train) {
 		t.Reset(out.path.Prefix())
 		bytes = 0
 	}
-	for q.len() > 0 {
+	for q.len() > 0 && budget > 0 {
 		p := q.pop()
+		budget -= len(p.packet)
 		if len(p.packet) > out.MaxPacket() {
 			out.peer.DroppedTx(1)
 			continue
@@ -91,5 +93,9 @@ func (q *staging) flush(out *Outbound, t *packet.Train) {
 		bytes += n
 	}
 	send()
+	if q.len() > 0 {
+		return false
+	}
 	q.reset()
+	return true
 }

@@ -170,7 +170,7 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 	}
 	for _, f := range frames {
 		if _, ok := f.(wire.Pong); ok {
-			m.silence.mute = false // what we send arrives
+			m.silence.mute = nil // what we send arrives
 		}
 	}
 	if m.current == nil && s.confirmed {
@@ -181,14 +181,21 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 		case wire.Ping:
 			m.confirm(now, s)
 			s.txLoss.update(f.Highest, f.Received)
+			if s == m.current {
+				m.reported(now, f.Highest)
+			}
 			// Where it came from: a probe of a path asks about that path.
 			m.emit(send{s, p, wire.Pong{ID: f.ID, Time: f.Time}})
 		case wire.Pong:
 			m.confirm(now, s)
 			s.txLoss.update(f.Highest, f.Received)
+			if s == m.current {
+				m.reported(now, f.Highest)
+			}
 			if p == m.path {
-				m.rtt.update(time.Duration(clock - f.Time))
-				m.probe.answered()
+				took := time.Duration(clock - f.Time)
+				m.rtt.update(took)
+				m.probe.answered(now.Add(-took))
 			}
 		case wire.Close:
 			m.closed(in, f.Reason)

@@ -18,6 +18,7 @@ const (
 	minMissed     = 3
 	maxMissed     = 24
 	minRecheck    = 50 * time.Millisecond
+	streakLong    = 8
 
 	// maxPatience is how long a path may be silent under traffic at most.
 	maxPatience = 3 * time.Second
@@ -33,10 +34,15 @@ type probe struct {
 	sentTx  uint64    // sealer's counter when something was last heard
 	lastTx  uint64    // sealer's counter at the last look
 	flowing bool      // something was sent between the last two looks
+	streak  int       // looks at which something new had been heard, up to streakLong
 	unheard time.Time // since when we send without hearing; zero: not
 	missed  int       // pings since then
 	awaited time.Time // of the oldest ping without an answer to it or to a later one; zero: none
 	pings   int       // since then
+	proved  time.Time // when something was sent that is known to have arrived
+	arrived uint64    // what the peer reported, see reported
+	asking  uint64    // sealer's counter at awaited
+	stalled bool      // the peer is heard, and reports that no more arrives
 	asked   bool      // another path was asked for since the doubt began
 }
 
@@ -61,8 +67,38 @@ func (p *probe) unanswered(now time.Time) time.Duration {
 	return now.Sub(p.awaited)
 }
 
-// answered takes the answer to a ping.
-func (p *probe) answered() { p.awaited, p.pings, p.asked = time.Time{}, 0, false }
+// answered takes the answer to a ping that was sent then.
+func (p *probe) answered(sent time.Time) {
+	p.awaited, p.pings, p.asked = time.Time{}, 0, false
+	p.proved = sent
+}
+
+// lastArrival is when something was sent at last that has arrived for sure.
+func (m *machine) lastArrival() time.Time {
+	p := &m.probe
+	if !p.proved.IsZero() && (p.stalled || !p.awaited.IsZero() && p.since.After(p.awaited)) {
+		return p.proved // the peer is heard, but it does not hear us
+	}
+	return p.since.Add(-m.rtt.smooth)
+}
+
+// reported takes what the peer says of the datagrams that it has: the highest
+// counter, plus one. If that stands still while we send, they do not arrive.
+func (m *machine) reported(now time.Time, highest uint64) {
+	p := &m.probe
+	switch {
+	case highest > p.arrived:
+		p.arrived, p.proved, p.stalled = highest, now.Add(-m.rtt.smooth), false
+		if highest > p.asking {
+			p.awaited, p.pings, p.asked = time.Time{}, 0, false
+		}
+	case highest == p.arrived && p.lastTx > highest:
+		p.stalled = true
+		if p.awaited.IsZero() {
+			p.awaited, p.asking = now, p.lastTx
+		}
+	}
+}
 
 // watch decides whether the path in use still works.
 func (m *machine) watch(now time.Time, lastRx time.Time) {
@@ -89,25 +125,33 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 	p := &m.probe
 	tx := m.current.sealer.counter.Load()
 	p.flowing, p.lastTx = tx != p.lastTx, tx
+	suspect := m.suspectAfter()
 	switch {
 	case lastRx.After(p.since):
-		if p.missed >= minMissed { // that much was lost that a sender of single packets should repeat them
-			m.emit(away{p.since.Add(-m.rtt.smooth)})
+		if p.streak = min(p.streak+1, streakLong); lastRx.Sub(p.since) > suspect {
+			p.streak = 1
+		}
+		if p.missed >= minMissed { // much was lost
+			m.emit(away{m.lastArrival()})
 		}
 		p.since, p.missed = lastRx, 0
 		p.sentTx, p.unheard = tx, time.Time{}
 	case p.unheard.IsZero() && tx > p.sentTx:
 		p.unheard = now
 	}
-	suspect := m.suspectAfter()
 	switch doubt := p.doubt(now); {
 	case p.quiet(now) >= m.patience && p.missed >= minMissed, p.unanswered(now) >= m.patience && p.pings > m.enough():
-		m.silence.mute = p.quiet(now) < m.patience
 		m.problem = "nothing heard for " + now.Sub(p.since).Round(100*time.Millisecond).String()
-		if m.silence.mute {
+		if p.quiet(now) < m.patience {
+			m.silence.mute = m.path
 			m.problem = "no answer for " + p.unanswered(now).Round(100*time.Millisecond).String()
 		}
 		m.fell(now)
+	case p.streak == streakLong && now.Sub(p.since) >= suspect:
+		// The peer sent all the time and stopped. If the path has died under it,
+		// only a question tells: the peer cannot.
+		p.streak = 0
+		m.ping(now)
 	case doubt >= suspect && now.Sub(p.sent) >= probeInterval:
 		p.missed++
 		m.ping(now)
@@ -159,7 +203,7 @@ func (m *machine) askEvery() time.Duration {
 // busy says whether the next tick should come soon.
 func (m *machine) busy() bool {
 	return m.try.active() || m.confirming() || m.fresh.path != nil || m.knocking() ||
-		m.usable && (m.probe.flowing || !m.probe.unheard.IsZero() || !m.probe.awaited.IsZero())
+		m.usable && (m.probe.flowing || m.probe.streak > 1 || !m.probe.unheard.IsZero() || !m.probe.awaited.IsZero())
 }
 
 // ping sends a probe on the current session and path.
@@ -172,7 +216,7 @@ func (m *machine) ping(now time.Time) {
 	p.sent = now
 	p.pings++
 	if p.awaited.IsZero() {
-		p.awaited = now
+		p.awaited, p.asking = now, m.current.sealer.counter.Load()
 	}
 	m.emit(send{m.current, m.path, wire.Ping{ID: p.id}})
 }

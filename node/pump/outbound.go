@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -76,6 +77,12 @@ type Outbound struct {
 	peer    *peerlink.Peer     // whose packet is being handled
 	mend    repairOut
 
+	// See recent.
+	kept     map[*peerlink.Peer]*recent
+	recalled *peerlink.Peer // whose packets are in recent
+	recent   *recent
+	began    time.Time // of the burst
+
 	// The last lookup: traffic comes in runs.
 	fib  *routes.FIB
 	dst  netip.Addr
@@ -89,7 +96,7 @@ type Outbound struct {
 // through reply.
 func NewOutbound(s Shared, dev Device, reply Sink) *Outbound {
 	o := &Outbound{
-		Shared: s, dev: dev, reply: reply,
+		Shared: s, dev: dev, reply: reply, kept: map[*peerlink.Peer]*recent{},
 		buf: make([]byte, tun.MaxRead), scratch: make([]byte, 0, tun.MaxRead), train: packet.NewTrain(),
 	}
 	o.initRepair()
@@ -130,7 +137,7 @@ func (o *Outbound) burst(n int) (err error) {
 			o.Failed(o.peer, fmt.Errorf("outbound pump: panic: %v\n%s", r, debug.Stack()))
 		}
 	}()
-	o.credits = 4
+	o.credits, o.began = 4, time.Now()
 	for i := 0; ; i++ {
 		if n > 0 {
 			o.handle(o.buf[:n])
@@ -166,6 +173,7 @@ func (o *Outbound) handle(b []byte) {
 	if out != nil {
 		limit = out.MaxPacket()
 	}
+	o.afterAbsence(peer, out, limit)
 	if limit < minLimit {
 		o.stage(peer, h, p, in)
 		return
@@ -175,6 +183,9 @@ func (o *Outbound) handle(b []byte) {
 	}
 	switch o.split.load(h, p, in, limit) {
 	case pass:
+		if o.split.one {
+			o.recall(peer).keep(o.began, o.split.kind, p)
+		}
 		o.send(out)
 	case malformed:
 		o.Drops.Add(BadPacket, 1)

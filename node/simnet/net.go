@@ -39,6 +39,7 @@ type Net struct {
 	channels map[[2]member]*channel
 	drops    map[string]uint64
 	tap      func(src, dst netip.AddrPort, payload []byte)
+	swallow  func(src, dst netip.AddrPort) bool
 }
 
 // member is what has an address on a segment: a *Host or a *NAT.
@@ -114,6 +115,15 @@ func (n *Net) Drops() map[string]uint64 {
 		drops[reason] = count
 	}
 	return drops
+}
+
+// Swallow makes every packet vanish for which f says so, addresses as they are on
+// the line: what Vanish does, one way only or by any rule. nil ends it. f must not
+// call the network.
+func (n *Net) Swallow(f func(src, dst netip.AddrPort) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.swallow = f
 }
 
 // Tap lets f see every datagram as it enters a line, addresses as they are

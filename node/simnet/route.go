@@ -108,7 +108,7 @@ func (n *Net) transmit(now time.Time, from, to member, p wirePacket) {
 		n.tap(p.src, p.dst, p.payload)
 	}
 	line := n.channel(from, to)
-	if line.vanished(p) {
+	if line.vanished(p) || n.swallow != nil && n.swallow(p.src, p.dst) {
 		n.drop("vanished")
 		return
 	}

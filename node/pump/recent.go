@@ -1,0 +1,166 @@
+package pump
+
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// recent keeps copies of the single packets that were last sent to one peer. A
+// dead path swallows what is sent until its death is noticed; then these go
+// again. Super-packets are not kept: they are bulk TCP, which repeats by itself,
+// and whose repetitions are single packets.
+type recent struct {
+	away    *peerlink.Away // the absence that was seen to last
+	buf     []byte         // the packets, around in a circle
+	next    int            // where in buf the next one goes
+	entries [maxRecent]keptPacket
+	first   int // of entries, around in a circle
+	n       int
+}
+
+type keptPacket struct {
+	at       time.Time
+	off, end int // in buf
+	kind     wire.Kind
+}
+
+const (
+	maxRecent   = 512
+	recentFor   = 4 * time.Second // longer than a death takes to be noticed
+	leastRecent = 8 << 10         // bytes
+	mostRecent  = 256 << 10
+)
+
+// keep copies p, forgetting the oldest packets in its way.
+func (r *recent) keep(now time.Time, kind wire.Kind, p []byte) {
+	if len(p) > mostRecent {
+		return
+	}
+	if r.buf == nil {
+		r.buf = make([]byte, leastRecent)
+	}
+	for !r.makeRoom(now, len(p)) {
+		r.grow()
+	}
+	at := r.next
+	r.next += copy(r.buf[at:], p)
+	r.entries[(r.first+r.n)%maxRecent] = keptPacket{at: now, off: at, end: r.next, kind: kind}
+	r.n++
+}
+
+// makeRoom finds n bytes behind next. False: a packet that is young stands there,
+// and buf may become larger.
+func (r *recent) makeRoom(now time.Time, n int) bool {
+	if r.next+n > len(r.buf) {
+		for r.n > 0 && r.oldest().off >= r.next {
+			if r.wanted(now) {
+				return false
+			}
+			r.drop()
+		}
+		if n > len(r.buf) {
+			return false
+		}
+		r.next = 0
+	}
+	for r.n > 0 && r.oldest().off >= r.next && r.oldest().off < r.next+n {
+		if r.wanted(now) {
+			return false
+		}
+		r.drop()
+	}
+	if r.n == maxRecent {
+		r.drop()
+	}
+	return true
+}
+
+func (r *recent) oldest() *keptPacket { return &r.entries[r.first] }
+
+// wanted says whether buf should rather grow than lose the oldest packet.
+func (r *recent) wanted(now time.Time) bool {
+	return len(r.buf) < mostRecent && now.Sub(r.oldest().at) < recentFor
+}
+
+func (r *recent) drop() {
+	r.first = (r.first + 1) % maxRecent
+	r.n--
+}
+
+func (r *recent) grow() {
+	old := r.buf
+	r.buf, r.next = make([]byte, min(2*len(old), mostRecent)), 0
+	for i := range r.n {
+		e := &r.entries[(r.first+i)%maxRecent]
+		n := copy(r.buf[r.next:], old[e.off:e.end])
+		e.off, e.end = r.next, r.next+n
+		r.next = e.end
+	}
+}
+
+// since hands out, in order, what was kept from then on, and forgets everything.
+// The packets are views, valid until the next keep.
+func (r *recent) since(then time.Time, each func(kind wire.Kind, p []byte)) {
+	for ; r.n > 0; r.drop() {
+		if e := r.oldest(); !e.at.Before(then) {
+			each(e.kind, r.buf[e.off:e.end])
+		}
+	}
+	r.next = 0
+}
+
+// recall returns what is kept for peer.
+func (o *Outbound) recall(peer *peerlink.Peer) *recent {
+	if peer == o.recalled && o.recent != nil {
+		return o.recent
+	}
+	r := o.kept[peer]
+	if r == nil {
+		if known := o.Peers.Peers(); len(o.kept) > 2*len(known)+8 {
+			clear(o.kept) // most of them are gone
+		}
+		r = &recent{away: peer.Away()}
+		o.kept[peer] = r
+	}
+	o.recalled, o.recent = peer, r
+	return r
+}
+
+// afterAbsence sends again what a path swallowed before it was found dead. out
+// is the way there is now, for packets of up to limit bytes; with a limit of
+// nothing there is none yet.
+func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, limit int) {
+	away := peer.Away()
+	r := o.recall(peer)
+	if away == r.away {
+		return
+	}
+	r.away = away
+	if limit >= minLimit {
+		o.turnTo(out)
+		r.since(away.Since, func(kind wire.Kind, p []byte) {
+			if len(p) <= limit {
+				o.seal(out.Begin(1), kind, p)
+			}
+		})
+		return
+	}
+	var run [][]byte
+	kind := wire.Data
+	stage := func() {
+		if !peer.StageBatch(kind, run) {
+			o.Drops.Add(NoRoom, len(run))
+		}
+		run = run[:0]
+	}
+	r.since(away.Since, func(k wire.Kind, p []byte) {
+		if k != kind {
+			stage()
+			kind = k
+		}
+		run = append(run, p)
+	})
+	stage()
+}

@@ -1,0 +1,105 @@
+package pump
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// numbered is a packet of n bytes that begins with its number.
+func numbered(i, n int) []byte {
+	p := bytes.Repeat([]byte{byte(i)}, n)
+	binary.BigEndian.PutUint32(p, uint32(i))
+	return p
+}
+
+func TestOfThePacketsSentTheNewestAreKeptInOrder(t *testing.T) {
+	var r recent
+	now := time.Unix(1_700_000_000, 0)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range 20000 {
+		now = now.Add(time.Duration(rng.IntN(int(2 * time.Millisecond))))
+		r.keep(now, wire.Data, numbered(i, 4+rng.IntN(1400)))
+	}
+	if len(r.buf) > mostRecent || r.n == 0 {
+		t.Fatalf("%d packets in %d bytes", r.n, len(r.buf))
+	}
+	next, got, size := 0, 0, 0
+	r.since(time.Time{}, func(_ wire.Kind, p []byte) {
+		i := int(binary.BigEndian.Uint32(p))
+		if got > 0 && i != next || !bytes.Equal(p[4:], numbered(i, len(p))[4:]) {
+			t.Fatalf("packet %d of %d bytes is damaged or out of order, want %d", i, len(p), next)
+		}
+		next, got, size = i+1, got+1, size+len(p)
+	})
+	if next != 20000 || size < mostRecent*3/4 {
+		t.Errorf("the last one is %d, %d packets of %d bytes in all", next-1, got, size)
+	}
+	if r.n != 0 {
+		t.Error("they are kept after they were handed out")
+	}
+}
+
+func TestOnlyWhatWasSentSinceTheAbsenceBeganGoesAgain(t *testing.T) {
+	var r recent
+	start := time.Unix(1_700_000_000, 0)
+	for i := range 500 { // ten seconds of 50 packets a second
+		r.keep(start.Add(time.Duration(i)*20*time.Millisecond), wire.DataPartial, numbered(i, 200))
+	}
+	var got []int
+	r.since(start.Add(7*time.Second), func(k wire.Kind, p []byte) {
+		if k != wire.DataPartial {
+			t.Errorf("kind %v", k)
+		}
+		got = append(got, int(binary.BigEndian.Uint32(p)))
+	})
+	if len(got) != 150 || got[0] != 350 || got[149] != 499 {
+		t.Errorf("%d packets, %v", len(got), got)
+	}
+	if len(r.buf) > 64<<10 {
+		t.Errorf("%d bytes are held for a slow stream", len(r.buf))
+	}
+}
+
+func TestKeepingAllocatesNothingOnceItsSizeIsFound(t *testing.T) {
+	var r recent
+	now, p := time.Unix(1_700_000_000, 0), numbered(1, 1300)
+	keep := func() {
+		now = now.Add(time.Millisecond)
+		r.keep(now, wire.Data, p)
+	}
+	for range 2000 {
+		keep()
+	}
+	if n := testing.AllocsPerRun(1000, keep); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func FuzzRecentKeepsWhatItWasGiven(f *testing.F) {
+	f.Add([]byte{1, 200, 30, 255, 0, 9}, uint16(3))
+	f.Add(bytes.Repeat([]byte{255}, 600), uint16(1))
+	f.Fuzz(func(t *testing.T, sizes []byte, factor uint16) {
+		var r recent
+		now := time.Unix(1_700_000_000, 0)
+		for i, s := range sizes {
+			now = now.Add(time.Duration(s) * time.Millisecond)
+			r.keep(now, wire.Data, numbered(i, 4+int(s)*int(factor%260)))
+		}
+		next := -1
+		r.since(time.Time{}, func(_ wire.Kind, p []byte) {
+			i := int(binary.BigEndian.Uint32(p))
+			if next >= 0 && i != next || len(p) != 4+int(sizes[i])*int(factor%260) {
+				t.Fatalf("packet %d of %d bytes, want %d", i, len(p), next)
+			}
+			next = i + 1
+		})
+		if len(sizes) > 0 && next != len(sizes) {
+			t.Fatalf("the newest is missing: %d of %d", next, len(sizes))
+		}
+	})
+}
