@@ -259,7 +259,6 @@ func (o *Outbound) flush() {
 			o.gone = path
 			peer.PathLost(path)
 		}
-		peer.PathLost(o.out.Path())
 	default:
 		o.Drops.Add(PathFull, n)
 		peer.DroppedTx(n)
