@@ -17,7 +17,7 @@ import (
 func alone(s *station) { s.gossip = simnet.NewOverlay(2) }
 
 func TestAWrongKeyIsSaidOnBothSidesAndHurtsNobody(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		a := m.site(2)
 		wrong := m.site(3, alone, func(s *station) { s.key = meshKey(t, "another mesh") })
@@ -46,7 +46,7 @@ func TestAWrongKeyIsSaidOnBothSidesAndHurtsNobody(t *testing.T) {
 }
 
 func TestASecondNodeWithAnAddressIsRefusedNamingTheHolder(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		a := m.site(2)
 		m.reach(10*time.Second, a, seed)
@@ -76,7 +76,7 @@ func TestASecondNodeWithAnAddressIsRefusedNamingTheHolder(t *testing.T) {
 }
 
 func TestASeedTakesNoMoreSitesThanItMay(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", func(s *station) { s.cfg.MaxClients = 2 })
 		a, b := m.site(2), m.site(3)
 		m.reachAll(10*time.Second, seed, a, b)
@@ -96,7 +96,7 @@ func TestASeedTakesNoMoreSitesThanItMay(t *testing.T) {
 }
 
 func TestPacketsFromAddressesThatAreNotTheSendersAreDroppedAndCounted(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		a, b := m.site(2), m.site(3)
 		m.reachAll(10*time.Second, seed, a, b)

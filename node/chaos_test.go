@@ -79,7 +79,7 @@ func (c *chaos) mend() {
 func TestAfterAnythingThatHappensTheMeshFindsTogether(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("story ", seed), func(t *testing.T) {
-			inMesh(t, func(m *mesh) {
+			inMesh(t, func(t *testing.T, m *mesh) {
 				const second = "203.0.113.2:9000"
 				both := func(s *station) { s.cfg.Seeds = []string{seedAddress, second} }
 				c := &chaos{mesh: m, Rand: rand.New(rand.NewPCG(seed, 99))}

@@ -60,7 +60,7 @@ func outage(m *mesh, all []*stream) (last time.Duration) {
 }
 
 func TestAfterAPanicInAnyActorTrafficIsBackInTwoSeconds(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed, sites := m.star(2)
 		a, b := sites[0], sites[1]
 		for _, at := range []*station{a, seed} {
@@ -97,7 +97,7 @@ func TestAfterAPanicInAnyActorTrafficIsBackInTwoSeconds(t *testing.T) {
 
 func TestAfterAPanicInAllActorsAtOnceTrafficIsBackInTwoSeconds(t *testing.T) {
 	for _, which := range []string{"site-2", "fra-seed"} {
-		inMesh(t, func(m *mesh) {
+		inMesh(t, func(t *testing.T, m *mesh) {
 			seed, sites := m.star(2)
 			for _, s := range m.stations {
 				if s.cfg.Name != which {
@@ -115,7 +115,7 @@ func TestAfterAPanicInAllActorsAtOnceTrafficIsBackInTwoSeconds(t *testing.T) {
 }
 
 func TestAnActorThatIsNotThereCannotFail(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		m.pass(time.Second)
 		if err := (source{seed.node}).Fail("nobody"); err == nil {

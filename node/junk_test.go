@@ -34,7 +34,7 @@ func forger(seed uint64) func([]byte) [][]byte {
 }
 
 func TestForgedAndReplayedDatagramsAtEveryNodeChangeNothing(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		forged := func(n uint64) func(*station) { return func(s *station) { s.forge = forger(n) } }
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", forged(1))
 		a, b := m.site(2, forged(2)), m.site(3, forged(3))
@@ -67,7 +67,7 @@ func TestForgedAndReplayedDatagramsAtEveryNodeChangeNothing(t *testing.T) {
 }
 
 func TestAStrangerThatFloodsTheSeedWithJunkCostsNobodyAPacket(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed, sites := m.star(2)
 		host := m.net.Host("stranger", "203.0.113.66")
 		stranger, err := host.Open(0)

@@ -61,7 +61,7 @@ type station struct {
 }
 
 // inMesh runs test in a bubble of virtual time and takes everything down after it.
-func inMesh(t *testing.T, test func(m *mesh)) {
+func inMesh(t *testing.T, test func(t *testing.T, m *mesh)) {
 	t.Helper()
 	// All timers of a bubble share one context of the race detector, which two
 	// threads that meet in it destroy (go1.26, unlockAndRun in runtime/time.go).
@@ -70,7 +70,7 @@ func inMesh(t *testing.T, test func(m *mesh)) {
 		m := &mesh{t: t, net: simnet.New(1), overlay: simnet.NewOverlay(1), key: meshKey(t, "a mesh for tests")}
 		m.states = memoryDir(t)
 		t.Cleanup(m.close)
-		test(m)
+		test(t, m)
 	})
 }
 

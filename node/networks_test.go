@@ -39,7 +39,7 @@ func carries(a *station, src string, b *station, dst string) bool {
 }
 
 func TestNetworksBehindTwoSitesReachEachOther(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		a, b := m.site(2, behind("192.168.50.0/24", "fd50::/64")), m.site(3, behind("192.168.60.0/24", "fd60::/64"))
 		m.reachAll(10*time.Second, seed, a, b)
@@ -72,7 +72,7 @@ func TestNetworksBehindTwoSitesReachEachOther(t *testing.T) {
 }
 
 func TestALeavingNodeTakesOnlyItsOwnNetworksAway(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", behind("192.168.40.0/24"))
 		a, b, c := m.site(2, behind("192.168.50.0/24")), m.site(3, behind("192.168.60.0/24")), m.site(4)
 		m.reachAll(10*time.Second, seed, a, b, c)
@@ -99,7 +99,7 @@ func TestALeavingNodeTakesOnlyItsOwnNetworksAway(t *testing.T) {
 }
 
 func TestAnotherNodeTakesOverANetworkWhenItsHolderDies(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		const lan = "192.168.50.0/24"
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		a, b, c := m.site(2, behind(lan)), m.site(3, behind(lan)), m.site(4)

@@ -28,7 +28,7 @@ func (s *station) peer(of *station) control.PeerView {
 func TestASeedAndItsSitesBehindRoutersReachEachOther(t *testing.T) {
 	for _, n := range []int{2, 5, 10} {
 		t.Run(fmt.Sprint(n, " sites"), func(t *testing.T) {
-			inMesh(t, func(m *mesh) {
+			inMesh(t, func(t *testing.T, m *mesh) {
 				seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 				all := append(m.sites(n), seed)
 				m.reachAll(15*time.Second, all...)
@@ -38,7 +38,7 @@ func TestASeedAndItsSitesBehindRoutersReachEachOther(t *testing.T) {
 }
 
 func TestEveryKindOfRouterLetsASiteIntoTheMesh(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		all := []*station{m.seed("fra-seed", seedAddress, "10.0.0.1/24")}
 		for i, kind := range []simnet.NATKind{simnet.FullCone, simnet.Restricted, simnet.PortRestricted, simnet.Symmetric, simnet.Firewall} {
 			all = append(all, m.site(i+2, func(s *station) { s.router = m.nat(i+2, kind) }))
@@ -48,7 +48,7 @@ func TestEveryKindOfRouterLetsASiteIntoTheMesh(t *testing.T) {
 }
 
 func TestSitesReachEachOtherThroughTheSeedWhichCannotReadIt(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		var atSeed, atSites [][]byte // datagrams as they came in
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", func(s *station) {
 			s.hear = func(b []byte) { atSeed = append(atSeed, bytes.Clone(b)) }
@@ -140,7 +140,7 @@ func TestSitesReachEachOtherThroughTheSeedWhichCannotReadIt(t *testing.T) {
 }
 
 func TestAMeshCarriesIPv6InsideAndOutside(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		const listen = "[2001:db8::1]:9000"
 		v6 := func(n int) func(*station) {
 			return func(s *station) {
@@ -169,7 +169,7 @@ func TestAMeshCarriesIPv6InsideAndOutside(t *testing.T) {
 }
 
 func TestAMeshMayHaveOnlyIPv6Addresses(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		only := func(n int) func(*station) {
 			return func(s *station) {
 				s.cfg.Addresses = []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("fd00::%d/64", n))}
@@ -180,7 +180,7 @@ func TestAMeshMayHaveOnlyIPv6Addresses(t *testing.T) {
 }
 
 func TestIsolatedSitesReachTheSeedButNotEachOther(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", func(s *station) { s.cfg.Isolation = true })
 		a, b := m.site(2), m.site(3)
 		m.reach(10*time.Second, a, seed)
@@ -198,7 +198,7 @@ func TestIsolatedSitesReachTheSeedButNotEachOther(t *testing.T) {
 }
 
 func TestANodeJoinsThroughOneMoreSeedAtRunTime(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		const second = "203.0.113.9:9000"
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		far := m.seed("ams-seed", second, "10.0.0.9/24")
@@ -226,7 +226,7 @@ func TestANodeJoinsThroughOneMoreSeedAtRunTime(t *testing.T) {
 }
 
 func TestAMeshOfFiftyNodesConverges(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		all := append(m.sites(49), seed)
 		took := m.eventually(time.Minute, "all see all as alive", func() bool {

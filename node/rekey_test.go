@@ -60,7 +60,7 @@ func eachOnce(t *testing.T, all []*stream) {
 }
 
 func TestNewKeysEveryTwoMinutesCostNoPacket(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		m.net.SetDefault(simnet.Link{Delay: 10 * time.Millisecond, Jitter: 5 * time.Millisecond, Reorder: 0.02})
 		seed, sites := m.star(2)
 		a, b := sites[0], sites[1]

@@ -20,7 +20,7 @@ const secondAddress = "203.0.113.2:9000"
 func TestSitesGoThroughTheOtherSeedWhenTheirRelayDies(t *testing.T) {
 	for _, victim := range []string{"fra-seed", "ams-seed"} {
 		t.Run(victim, func(t *testing.T) {
-			inMesh(t, func(m *mesh) {
+			inMesh(t, func(t *testing.T, m *mesh) {
 				fra := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 				ams := m.seed("ams-seed", secondAddress, "10.0.0.100/24", func(s *station) { s.cfg.Seeds = []string{seedAddress} })
 				sites := m.sites(2, func(s *station) { s.cfg.Seeds = []string{seedAddress, secondAddress} })
@@ -48,7 +48,7 @@ func TestSitesGoThroughTheOtherSeedWhenTheirRelayDies(t *testing.T) {
 }
 
 func TestServersThatAreEachOthersSeedsMeet(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		addresses := []string{seedAddress, secondAddress, "203.0.113.3:9000"}
 		var all []*station
 		for i, at := range addresses {
@@ -75,7 +75,7 @@ func TestServersThatAreEachOthersSeedsMeet(t *testing.T) {
 }
 
 func TestASeedWithTwoNamesIsOnePeer(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		seed.host.SetAddrs("203.0.113.1", "203.0.113.77")
 		a := m.site(2, func(s *station) { s.cfg.Seeds = []string{seedAddress, "203.0.113.77:9000"} })
@@ -92,7 +92,7 @@ func TestASeedWithTwoNamesIsOnePeer(t *testing.T) {
 }
 
 func TestSitesBehindOneRouterAndBehindACarriersRouterTakePart(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		all := []*station{m.seed("fra-seed", seedAddress, "10.0.0.1/24")}
 		shared := m.nat(2, simnet.Symmetric)
 		for n := 2; n <= 4; n++ {
@@ -109,7 +109,7 @@ func TestSitesBehindOneRouterAndBehindACarriersRouterTakePart(t *testing.T) {
 func TestPacketsUpToTheMTUPassOnNarrowLines(t *testing.T) {
 	for _, mtu := range []int{1492, 1280, 900} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
-			inMesh(t, func(m *mesh) {
+			inMesh(t, func(t *testing.T, m *mesh) {
 				seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 				a, b := m.site(2), m.site(3)
 				a.crash()
@@ -142,7 +142,7 @@ func TestPacketsUpToTheMTUPassOnNarrowLines(t *testing.T) {
 }
 
 func TestAnIdleMeshIsQuiet(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed, sites := m.star(3)
 		m.pass(time.Minute)
 		var datagrams, bytes int
@@ -169,7 +169,7 @@ func TestAnIdleMeshIsQuiet(t *testing.T) {
 }
 
 func TestTheMeshsOwnPingNamesThePath(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed, sites := m.star(2)
 		for to, want := range map[string]control.PingReply{
 			"fra-seed":                       {Seq: 1, RTTMs: 20, Path: "rawtcp", Endpoint: seedAddress},
@@ -194,7 +194,7 @@ func TestTheMeshsOwnPingNamesThePath(t *testing.T) {
 }
 
 func TestAnnouncementsTooLargeForAPacketReachEverybody(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 		a := m.site(2, func(s *station) {
 			for i := range 250 {
@@ -211,7 +211,7 @@ func TestAnnouncementsTooLargeForAPacketReachEverybody(t *testing.T) {
 }
 
 func TestAStopBeforeAnythingWasReachedIsQuick(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		a := m.site(2) // there is no seed
 		m.pass(10 * time.Second)
 		if n := a.log.count("[WARN]", "the seed cannot be reached"); n != 1 {

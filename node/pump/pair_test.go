@@ -138,7 +138,7 @@ type trio struct {
 
 // withTrio runs test in a bubble. Time stands still in it unless test waits, so
 // nothing but the pumps works while it does not.
-func withTrio(t *testing.T, test func(trio)) {
+func withTrio(t *testing.T, test func(*testing.T, trio)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		line := newMemLine()
@@ -156,7 +156,7 @@ func withTrio(t *testing.T, test func(trio)) {
 			e.receive() // what came last
 			e.sink.clear()
 		}
-		test(tr)
+		test(t, tr)
 	})
 }
 

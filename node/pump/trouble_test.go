@@ -44,7 +44,7 @@ func (tr trio) heals(a, b *end) {
 }
 
 func TestAPanicWhileSendingCostsThatBurstAndIsChargedToItsPeer(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, hub := tr.a, tr.hub
 		path := a.path(hub)
 		var sprung atomic.Bool
@@ -79,7 +79,7 @@ func TestAPanicWhileSendingCostsThatBurstAndIsChargedToItsPeer(t *testing.T) {
 }
 
 func TestAPanicWhileReceivingCostsThatBurstAndIsChargedToItsPeer(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, b, hub := tr.a, tr.b, tr.hub
 		hub.sink.fail = func(p []byte) {
 			if bytes.Contains(p, []byte("poison")) {
@@ -108,7 +108,7 @@ func TestAPanicWhileReceivingCostsThatBurstAndIsChargedToItsPeer(t *testing.T) {
 }
 
 func TestAPanicInTheMiddleOfARelayedBurstDoesNotSpoilTheNext(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, b, hub := tr.a, tr.b, tr.hub
 		hub.sink.fail = func(p []byte) { panic("a bug in the device") }
 		// The relayed packet is in the train when the pump fails.
@@ -131,7 +131,7 @@ func TestAPanicInTheMiddleOfARelayedBurstDoesNotSpoilTheNext(t *testing.T) {
 }
 
 func TestAPacketForNobodyIsAnsweredWithHostUnreachable(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a := tr.a
 		for _, c := range []struct {
 			to         netip.Addr
@@ -185,7 +185,7 @@ func checkError(t *testing.T, got []byte, kind, code byte, to netip.Addr, quoted
 }
 
 func TestAPacketThatIsTooBigIsAnsweredWithThePathsMTU(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a := tr.a
 		a.path(tr.hub).room.Store(1200)
 		want := a.d.Peer(tr.hub.id).Outbound().MaxPacket()
@@ -241,7 +241,7 @@ func TestAPacketThatIsTooBigIsAnsweredWithThePathsMTU(t *testing.T) {
 }
 
 func TestTheSegmentSizeOfNewConnectionsIsClampedToThePath(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a := tr.a
 		syn := func(from, to netip.Addr, partial bool) []byte {
 			p := simnet.TCP(netip.AddrPortFrom(from, 4000), netip.AddrPortFrom(to, 5000), 1, 0, simnet.SYN, nil)
@@ -283,7 +283,7 @@ func TestTheSegmentSizeOfNewConnectionsIsClampedToThePath(t *testing.T) {
 }
 
 func TestAClosedPathIsReportedToItsLinkAndHealed(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, hub := tr.a, tr.hub
 		a.path(hub).Close()
 		for range 5 {
@@ -301,7 +301,7 @@ func TestAClosedPathIsReportedToItsLinkAndHealed(t *testing.T) {
 }
 
 func TestAPathThatIsFullCostsPacketsAndNothingElse(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, hub := tr.a, tr.hub
 		full := func(*packet.Train) error { return packet.ErrFull }
 		a.path(hub).onSend.Store(&full)
@@ -317,7 +317,7 @@ func TestAPathThatIsFullCostsPacketsAndNothingElse(t *testing.T) {
 }
 
 func TestARelayThatIsOutOfReachTellsNoSenderAnMTU(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a := tr.a
 		a.path(tr.hub).room.Store(0) // as a relayed path says while its relay has no path itself
 		a.send(udp(a, tr.b, "patience"))
@@ -328,7 +328,7 @@ func TestARelayThatIsOutOfReachTellsNoSenderAnMTU(t *testing.T) {
 }
 
 func TestReplayedAndSpoofedDatagramsAreDroppedAndCounted(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, b, hub := tr.a, tr.b, tr.hub
 		var seen [][]byte
 		tap := func(t *packet.Train) error {
@@ -368,7 +368,7 @@ func TestReplayedAndSpoofedDatagramsAreDroppedAndCounted(t *testing.T) {
 }
 
 func TestARelayForwardsOnlyAsFarAsTheHopsGo(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		a, b, hub := tr.a, tr.b, tr.hub
 		path := hub.d.RelayPath(hub.d.Peer(a.id), b.id.Short())
 		if path.Kind() != packet.Relay || !path.Alive() {

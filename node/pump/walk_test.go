@@ -34,7 +34,7 @@ func loads(from, to *end) map[string][][]byte {
 }
 
 func TestEveryKindOfTrafficArrivesAsItWasSent(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		for name, frames := range loads(tr.a, tr.hub) {
 			tr.a.send(frames...)
 			tr.hub.receive()
@@ -58,7 +58,7 @@ func TestEveryKindOfTrafficArrivesAsItWasSent(t *testing.T) {
 }
 
 func TestTheWholeWalkOfAPacketAllocatesNothing(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		for _, e := range tr.all() {
 			e.sink.counting = true
 		}
@@ -86,7 +86,7 @@ func TestTheWholeWalkOfAPacketAllocatesNothing(t *testing.T) {
 }
 
 func TestSuperPacketsAreJoinedAgainAtTheFarEnd(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		tr.a.send(bulk(tr.a.addr, tr.hub.addr, 1, 60000, 1348))
 		tr.hub.receive()
 		if n := len(tr.hub.sink.frames); n != 1 {
@@ -96,7 +96,7 @@ func TestSuperPacketsAreJoinedAgainAtTheFarEnd(t *testing.T) {
 }
 
 func TestSegmentsThatDoNotFitARelayedPathAreCutAgain(t *testing.T) {
-	withTrio(t, func(tr trio) {
+	withTrio(t, func(t *testing.T, tr trio) {
 		f := bulk(tr.a.addr, tr.b.addr, 1, 60000, 1348)
 		stream := bytes.Clone(f[tun.HeaderLen+52:])
 		tr.a.send(f)
