@@ -14,7 +14,7 @@ package fec
 
 const (
 	// MaxData bounds the packets of a group.
-	MaxData = 64
+	MaxData = 128
 	// MaxParity bounds the rows of parity of a group.
 	MaxParity = 32
 

@@ -89,7 +89,7 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	f.grow(int(ahead) + 1)
 	for int16(s.Seq-f.end) > 0 { // holes between what came before and this
 		p := f.at(f.end)
-		*p = place{limit: now + r.giveUp(s.Final)}
+		*p = place{limit: now + r.patience(s)}
 		if r.queue.full(r.queue.late()) { // the flow must hear of it
 			p.limit = now + reorderWait
 		}
@@ -110,6 +110,17 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	f.held++
 	r.held += len(packet)
 	r.drain(now, f)
+}
+
+// patience is how long a hole in front of a packet may wait.
+func (r *Receiver) patience(s *Shim) int64 {
+	switch {
+	case s.Hasty:
+		return hastyGiveUp
+	case s.Final: // only parity can fill it
+		return finalGiveUp
+	}
+	return r.giveUp()
 }
 
 // drain hands on what is due, in order, and gives up holes whose time is over.

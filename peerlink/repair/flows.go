@@ -24,6 +24,14 @@ type numbering struct {
 	fresh uint8 // packets left that say where the flow began
 	bulk  bool
 	last  int64
+
+	// Whether the flow still grows, as TCP does in slow start: its packets in this
+	// period and the most in one before.
+	hasty  bool
+	period int64 // beginning
+	count  int
+	most   int
+	flat   int // periods in which it did not grow
 }
 
 const (
@@ -31,6 +39,9 @@ const (
 	// flowPause ends a flow: what comes later is numbered anew.
 	flowPause    = int64(time.Second)
 	freshPackets = 48
+	// A flow has started when it did not grow by a quarter for flatPeriods periods.
+	startPeriod = int64(100 * time.Millisecond)
+	flatPeriods = 3
 )
 
 // number decides whether a packet is to be kept in order and numbers it.
@@ -50,14 +61,31 @@ func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) {
 			return
 		}
 		f.hash, f.fresh, f.seq = hash, freshPackets, (f.seq+256)&^255
+		f.hasty, f.period, f.count, f.most, f.flat = true, now, 0, 0, 0
 	case f.hash != hash && class != Bulk:
 		return // a small packet of another flow
 	}
 	f.last = now
+	f.grow(now)
+	s.Hasty = f.hasty
 	s.Ordered, s.Slot, s.Seq = true, uint16(slot), f.seq
 	f.seq++
 	if f.fresh > 0 {
 		f.fresh--
 		s.Fresh = true
 	}
+}
+
+// grow counts a packet and finds out whether the flow still starts.
+func (f *numbering) grow(now int64) {
+	f.count++
+	if !f.hasty || now-f.period < startPeriod {
+		return
+	}
+	if f.count*4 > f.most*5 {
+		f.flat = 0
+	} else if f.flat++; f.flat >= flatPeriods {
+		f.hasty = false
+	}
+	f.period, f.most, f.count = now, max(f.most, f.count), 0
 }

@@ -3,7 +3,7 @@ package repair
 import "github.com/openbmx/lightweight-tunnel/peerlink/fec"
 
 // insurer collects packets into groups and makes their parity. Its zero value has
-// no group open.
+// no group open; number tells its groups from those of others.
 type insurer struct {
 	groups [maxDepth]insured
 	turn   int
@@ -34,9 +34,9 @@ const (
 )
 
 // add puts a packet into the next group and completes s.
-func (i *insurer) add(now int64, index uint32, counter uint64, p Plan, s *Shim, packet []byte) uint32 {
+func (i *insurer) add(now int64, index uint32, counter uint64, c Code, s *Shim, packet []byte) uint32 {
 	g := &i.groups[i.turn]
-	if i.turn++; i.turn >= max(p.Depth, 1) {
+	if i.turn++; i.turn >= max(c.Depth, 1) {
 		i.turn = 0
 	}
 	if g.rows > 0 || g.encoder.Count() > 0 && (g.index != index || counter-g.base > maxGroupSpan) {
@@ -47,10 +47,10 @@ func (i *insurer) add(now int64, index uint32, counter uint64, p Plan, s *Shim, 
 		}
 	}
 	if g.encoder.Count() == 0 {
-		i.number++
-		g.number, g.index, g.base, g.deadline = i.number, index, counter, now+int64(p.Deadline)
-		g.most, g.parity = p.Data, p.Parity
-		g.encoder.Begin(p.Parity)
+		i.number += lanes
+		g.number, g.index, g.base, g.deadline = i.number, index, counter, now+int64(c.Deadline)
+		g.most, g.parity = c.Data, c.Parity
+		g.encoder.Begin(c.Parity)
 	}
 	s.Grouped, s.Back, s.Index = true, uint16(counter-g.base), uint8(g.encoder.Count())
 	sh := shard{shim: *s, offset: s.Back, packet: packet}
@@ -98,7 +98,7 @@ func (i *insurer) next(dst []byte, index uint32, counter uint64) []byte {
 		}
 		fits := g.index == index && counter-g.base <= 1<<16-1
 		if g.row++; g.row == g.rows || !fits {
-			e := &i.ended[g.number%endedGroups]
+			e := &i.ended[g.number/lanes%endedGroups]
 			e.number, e.counter = g.number, counter
 			g.rows = 0
 			g.encoder.Begin(0)
@@ -119,6 +119,6 @@ func (i *insurer) over(group uint32, newest uint64) bool {
 			return false
 		}
 	}
-	e := i.ended[group%endedGroups]
+	e := i.ended[group/lanes%endedGroups]
 	return e.number != group || newest >= e.counter
 }

@@ -36,7 +36,7 @@ func parseParity(b []byte) (p parityRow, err error) {
 //
 // offset is the packet's counter less that of the first of the group.
 type shard struct {
-	shim   Shim // Partial, Ordered, Fresh, Final, Slot and Seq of it
+	shim   Shim // Partial, Ordered, Fresh, Final, Hasty, Slot and Seq of it
 	offset uint16
 	packet []byte
 }
@@ -44,7 +44,7 @@ type shard struct {
 const shardHead = 9
 
 func (s *shard) appendHead(dst []byte) []byte {
-	kept := Shim{Partial: s.shim.Partial, Ordered: s.shim.Ordered, Fresh: s.shim.Fresh, Final: s.shim.Final}
+	kept := Shim{Partial: s.shim.Partial, Ordered: s.shim.Ordered, Fresh: s.shim.Fresh, Final: s.shim.Final, Hasty: s.shim.Hasty}
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.packet)))
 	dst = append(dst, kept.flags())
 	dst = binary.BigEndian.AppendUint16(dst, s.offset)

@@ -7,81 +7,137 @@ import (
 	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
 )
 
+// Lane is a kind of traffic that is insured in groups of its own.
+type Lane int
+
+// The lanes.
+const (
+	PromptLane   Lane = iota // what cannot wait
+	StartingLane             // bulk flows that still grow: a stall would end that for good
+	BulkLane                 // bulk flows that have found their rate
+
+	lanes = 3
+)
+
+// Code is how the packets of one lane are insured.
+type Code struct {
+	Data, Parity int           // packets per group; Parity 0: not at all
+	Depth        int           // groups that are filled in turn, against bursts
+	Deadline     time.Duration // of a group that does not fill
+}
+
 // Plan says how losses of one direction are met.
 type Plan struct {
 	Repeat bool // copies are kept and repeated; bulk flows are put in order
-	Copies int  // of the second and later repeats of one packet
-	// Data and Parity are the code for what cannot wait: Parity 0 is none. All:
-	// the code is for bulk flows as well.
-	Data, Parity int
-	All          bool
-	Depth        int // groups that are filled in turn, against bursts
-	Deadline     time.Duration
+	// Copies is how often a packet is sent at its first repeat, and at later ones.
+	Copies [2]int
+	Lanes  [lanes]Code
 }
 
 // Conditions are what a plan is made for.
 type Conditions struct {
-	Loss  float64       // share lost though the queues were short, 0 to 1
-	Burst float64       // mean length of a run of losses; at least 1
-	RTT   time.Duration // 0: not known
-	Rate  float64       // packets per second that cannot wait
+	Loss  float64        // share lost though the queues were short, 0 to 1
+	Burst float64        // mean length of a run of losses; at least 1
+	RTT   time.Duration  // 0: not known
+	Rate  [lanes]float64 // packets per second
 }
 
 const (
-	autoDeadline  = 8 * time.Millisecond
-	fixedDeadline = 5 * time.Millisecond
+	promptDeadline = 8 * time.Millisecond
+	bulkDeadline   = 12 * time.Millisecond
+	startDeadline  = 4 * time.Millisecond // a sixteenth of the round trip, if that is less
+	fixedDeadline  = 5 * time.Millisecond
 
 	// Parity begins at lossOn and ends below lossOff.
 	lossOn, lossOff = 0.004, 0.002
 	// Up to repeatRTT a repeat mends what parity did not, so parity may leave
-	// leftToRepeat; beyond, everything rests on it.
+	// something; beyond, everything rests on it.
 	repeatRTT     = 200 * time.Millisecond
-	leftToRepeat  = 0.006
+	leftToRepeat  = 0.006  // of what cannot wait
+	leftOfBulk    = 0.0002 // each time, the TCP inside stalls for a round trip
+	leftOfStart   = 0.00002
 	leftForGood   = 0.0005
 	longBurst     = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
-	maxAutoData   = 32
-	maxAutoParity = 16
+	maxPrompt     = 32
 	maxDepth      = 8
-	hopelessLoss  = 0.4 // beyond, parity only feeds what swallows it
+	hopelessLoss  = 0.4  // beyond, parity only feeds what swallows it
+	maxParityCost = 0.35 // of bulk
 )
 
 // Decide makes a plan for what is measured. before is the plan in force.
 func Decide(c Conditions, before Plan) Plan {
-	p := Plan{Repeat: true, Copies: 1, Depth: 1, Deadline: autoDeadline}
+	p := Plan{Repeat: true, Copies: [2]int{1, 1}}
 	if c.Loss > 0.05 {
-		p.Copies = 3
+		p.Copies[1] = 3
 	} else if c.Loss > 0.01 {
-		p.Copies = 2
+		p.Copies[1] = 2
 	}
-	repeats := c.RTT <= repeatRTT
-	on := c.Loss >= lossOn || before.Parity > 0 && c.Loss >= lossOff
-	switch {
-	case !on, c.Loss > hopelessLoss, repeats && c.Burst > longBurst:
+	on := c.Loss >= lossOn || before.insured() && c.Loss >= lossOff
+	if !on || c.Loss > hopelessLoss {
 		return p
 	}
-	left := leftToRepeat
-	if !repeats {
-		left, p.All = leftForGood, true
-		if c.Burst > 1.5 {
-			p.Depth = min(int(math.Ceil(c.Burst)), maxDepth)
-		}
+	repeats, bursts := c.RTT <= repeatRTT, c.Burst > longBurst
+	depth := 1
+	if !repeats && c.Burst > 1.5 {
+		depth = min(int(math.Ceil(c.Burst)), maxDepth)
 	}
-	k := int(c.Rate * p.Deadline.Seconds())
-	p.Data, p.Parity = cheapest(min(max(k/p.Depth, 1), maxAutoData), c.Loss, left)
-	// Another code of nearly the same worth is no reason to change.
-	if before.Parity > 0 && before.All == p.All && before.Depth == p.Depth && before.Data <= max(k/p.Depth, 1)*5/4 &&
-		Unrecovered(before.Data, before.Parity, c.Loss) <= left*1.3 &&
-		float64(before.Parity)/float64(before.Data) <= 1.15*float64(p.Parity)/float64(p.Data) {
-		p.Data, p.Parity = before.Data, before.Parity
+	start := startDeadline
+	if c.RTT > 0 {
+		start = min(max(c.RTT/16, 2*time.Millisecond), start)
+	}
+	p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, fec.MaxData/2, depth, before)
+	if bursts { // a run must not swallow a group and its parity
+		l := &p.Lanes[StartingLane]
+		l.Parity = min(max(l.Parity, l.Data, int(2*c.Burst)), fec.MaxParity)
+	}
+	if bursts && repeats {
+		return p
+	}
+	left, leftBulk := leftToRepeat, leftOfBulk
+	if !repeats {
+		left = leftForGood
+	} else {
+		p.Copies = [2]int{2, 3} // few are needed, and these should arrive
+	}
+	p.Lanes[PromptLane] = choose(c, PromptLane, promptDeadline, left, maxPrompt, depth, before)
+	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline, leftBulk, fec.MaxData, depth, before)
+	if l := p.Lanes[BulkLane]; repeats && float64(l.Parity) > maxParityCost*float64(l.Data) {
+		p.Lanes[BulkLane] = Code{} // too slow a flow, or too much loss: repeats are cheaper
 	}
 	return p
+}
+
+// choose finds the code of one lane: the cheapest that fits the deadline. Another
+// one of nearly the same worth is no reason to change.
+func choose(c Conditions, lane Lane, deadline time.Duration, left float64, most, depth int, before Plan) Code {
+	fits := max(int(c.Rate[lane]*deadline.Seconds())/depth, 1)
+	code := Code{Depth: depth, Deadline: deadline}
+	code.Data, code.Parity = cheapest(min(fits, most), c.Loss, left)
+	old := before.Lanes[lane]
+	if old.Parity > 0 && old.Depth == depth && old.Deadline == deadline && old.Data <= fits*5/4 &&
+		Unrecovered(old.Data, old.Parity, c.Loss) <= left*1.3 &&
+		old.cost() <= 1.1*code.cost() {
+		return old
+	}
+	return code
+}
+
+func (c Code) cost() float64 { return float64(c.Parity) / float64(c.Data) }
+
+func (p *Plan) insured() bool {
+	for _, l := range p.Lanes {
+		if l.Parity > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // cheapest is the code of up to most packets a group that leaves no more than left
 // unrecovered with the least parity per packet.
 func cheapest(most int, loss, left float64) (data, parity int) {
 	best := math.Inf(1)
-	for k := 1; k <= most; k++ {
+	for k := most; k >= 1; k -= max(1, k/16) {
 		m := parityFor(k, loss, left)
 		if cost := float64(m) / float64(k); cost < best {
 			best, data, parity = cost, k, m
@@ -93,7 +149,7 @@ func cheapest(most int, loss, left float64) (data, parity int) {
 // parityFor is how much parity k packets need.
 func parityFor(k int, loss, left float64) int {
 	m := 1
-	for m < maxAutoParity && Unrecovered(k, m, loss) > left {
+	for m < fec.MaxParity && Unrecovered(k, m, loss) > left {
 		m++
 	}
 	return m
@@ -116,9 +172,12 @@ func Unrecovered(k, m int, loss float64) float64 {
 }
 
 // Fixed is the plan for a code that the user chose.
-func Fixed(data, parity int) Plan {
-	return Plan{
-		Data: min(max(data, 1), fec.MaxData), Parity: min(max(parity, 1), fec.MaxParity),
-		All: true, Depth: 1, Deadline: fixedDeadline,
+func Fixed(data, parity int) (p Plan) {
+	c := Code{
+		Data: min(max(data, 1), fec.MaxData), Parity: min(max(parity, 1), fec.MaxParity), Depth: 1, Deadline: fixedDeadline,
 	}
+	for lane := range p.Lanes {
+		p.Lanes[lane] = c
+	}
+	return p
 }

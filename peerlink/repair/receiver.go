@@ -28,12 +28,11 @@ type Receiver struct {
 	now       int64
 
 	// How long repairs take, and how long flows are held for their sake.
-	repairTime   int64 // of one repeat, from the gap on; 0: none came yet
-	playout      int64
-	needed       [2]int64 // most that was needed lately: this period and the one before
-	neededFrom   int64
-	adapted      int64
-	recent, gone float64 // datagrams lately, and how many of them were lost
+	repairTime int64 // of one repeat, from the gap on; 0: none came yet
+	playout    int64
+	needed     [2]int64 // most that was needed lately: this period and the one before
+	neededFrom int64
+	adapted    int64
 
 	reported  int64 // time of the last report
 	reportGot uint32
@@ -43,20 +42,19 @@ type Receiver struct {
 const (
 	maxHeld      = 6 << 20
 	maxPlayout   = int64(600 * time.Millisecond)
-	neededPeriod = int64(8 * time.Second)
+	neededPeriod = int64(100 * time.Millisecond)
 
 	askInterval  = int64(10 * time.Millisecond)
 	tellInterval = int64(250 * time.Millisecond)
 	maxQuiet     = int64(5 * time.Second)
 
-	blindAfter   = int64(time.Second) // without a stamp
-	groupLife    = int64(300 * time.Millisecond)
-	openGroups   = 64
-	groupBytes   = 2 << 20
-	firstGiveUp  = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
-	finalGiveUp  = int64(20 * time.Millisecond)  // where only parity helps
-	lossyShare   = 0.002
-	recentWindow = 8192
+	blindAfter  = int64(time.Second) // without a stamp
+	groupLife   = int64(300 * time.Millisecond)
+	openGroups  = 64
+	groupBytes  = 2 << 20
+	firstGiveUp = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
+	finalGiveUp = int64(20 * time.Millisecond)  // where only parity helps
+	hastyGiveUp = int64(6 * time.Millisecond)   // while a flow starts; less than what ends a slow start (HyStart, 50 ms of round trip)
 )
 
 // NewReceiver returns a receiver that gives packets to deliver, in the order in
@@ -101,7 +99,7 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 	case s.Repeat:
 		t, original := r.tracker(index), counter-uint64(s.Age)
 		if since, ok := t.holeSince(original); ok {
-			r.learn((now - since) / int64(s.Tries+1))
+			r.learn(now-since, s.Again)
 		}
 		if !t.mark(original) {
 			return nil
@@ -169,16 +167,19 @@ func (r *Receiver) accept(now int64, s *Shim, packet []byte, repaired bool) {
 	r.deliver(s.Partial, packet)
 }
 
-// learn takes how long a repeat took.
-func (r *Receiver) learn(took int64) {
-	r.repairTime = max(took, r.repairTime-(r.repairTime-took)/64)
+// learn takes how long a repeat took; what took two says less.
+func (r *Receiver) learn(took int64, again bool) {
+	switch {
+	case r.repairTime == 0:
+		r.repairTime = took
+	case !again:
+		r.repairTime += (took - r.repairTime) / 8
+	}
 }
 
-// giveUp is how long a hole may wait for repair. final: only parity can fill it.
-func (r *Receiver) giveUp(final bool) int64 {
+// giveUp is how long a hole in the counters may wait for repair.
+func (r *Receiver) giveUp() int64 {
 	switch {
-	case final:
-		return finalGiveUp
 	case r.repairTime == 0:
 		return firstGiveUp
 	}
@@ -187,28 +188,21 @@ func (r *Receiver) giveUp(final bool) int64 {
 
 // need takes the playout delay with which a hole would not have been noticed.
 func (r *Receiver) need(delay int64) {
-	delay = min(delay, r.giveUp(false), maxPlayout)
+	delay = min(delay, r.giveUp(), maxPlayout)
 	r.needed[0] = max(r.needed[0], delay)
 	r.playout = max(r.playout, delay)
 }
 
-// adapt lets the playout delay follow what is needed: at once to more, slowly to
-// less. On a link that is known to lose and repeat it is constant: enough for
-// two repeats, also for flows that begin.
+// adapt lets the playout delay fall to what was needed lately, no faster than a
+// queue that empties, so that what was held does not arrive as a burst. Where holes
+// are frequent it is as good as constant.
 func (r *Receiver) adapt(now int64) {
 	if now-r.neededFrom > neededPeriod {
 		r.neededFrom = now
 		r.needed[0], r.needed[1] = 0, r.needed[0]
 	}
-	want := max(r.needed[0], r.needed[1])
-	if r.recent > 100 && r.gone >= 3 && r.gone/r.recent > lossyShare && r.repairTime > 0 {
-		want = max(want, min(r.repairTime*9/4, maxPlayout))
-	}
-	if want > r.playout {
-		r.playout = want
-	} else {
-		// 1 ms in 50: no faster than a queue that empties.
-		r.playout = max(r.playout-min(now-r.adapted, askInterval)/50, want)
+	if want := max(r.needed[0], r.needed[1]); r.playout > want {
+		r.playout = max(r.playout-min(now-r.adapted, askInterval)/4, want)
 	}
 	r.adapted = now
 }
@@ -226,8 +220,7 @@ func (r *Receiver) Due(now int64) (next int64) {
 		if len(t.holes) == 0 {
 			continue
 		}
-		_, lost := t.settle(now, &r.queue, now-r.stampedAt > blindAfter || !r.shims, r.giveUp(false))
-		r.gone += float64(lost)
+		t.settle(now, &r.queue, now-r.stampedAt > blindAfter || !r.shims, r.giveUp())
 		soonest(t.nextJudged())
 	}
 	if r.held > 0 {
@@ -298,11 +291,7 @@ func (r *Receiver) Report(now int64, to *Report) bool {
 		}
 		to.Queue = uint16(min(r.queue.last, 1<<16-1))
 		if i == r.current {
-			r.recent += float64(t.got - r.reportGot)
 			r.reportGot = t.got
-			if r.recent > recentWindow {
-				r.recent, r.gone = r.recent/2, r.gone/2
-			}
 		}
 		return true
 	}

@@ -23,7 +23,7 @@ type Sender struct {
 
 	ring   ring
 	flows  flowTable
-	parity insurer
+	parity [lanes]insurer
 	queue  []repeat // a ring by age: queue[first:]
 	first  int
 	tokens float64 // bytes that may be repeated
@@ -37,9 +37,9 @@ type Sender struct {
 	rtt     int64
 	decided int64
 
-	hurt   bool  // datagrams were lost that no queue dropped
-	since  int64 // of the last such loss; before the first: of the first packet
-	prompt rateMeter
+	hurt  bool  // datagrams were lost that no queue dropped
+	since int64 // of the last such loss; before the first: of the first packet
+	rate  [lanes]rateMeter
 }
 
 // repeat is one entry of the queue of repeats.
@@ -70,12 +70,23 @@ const (
 // NewSender returns a sender that chooses by itself: it watches the first packets
 // and then only what loses.
 func NewSender() *Sender {
-	return &Sender{plan: Plan{Repeat: true, Copies: 1, Depth: 1, Deadline: autoDeadline}, watch: true, tokens: maxTokens / 2}
+	s := &Sender{plan: Decide(Conditions{Burst: 1}, Plan{}), watch: true, tokens: maxTokens / 2}
+	s.numberGroups()
+	return s
 }
 
 // NewFixedSender returns a sender that insures every packet with a code.
 func NewFixedSender(data, parity int) *Sender {
-	return &Sender{plan: Fixed(data, parity), fixed: true, watch: true}
+	s := &Sender{plan: Fixed(data, parity), fixed: true, watch: true}
+	s.numberGroups()
+	return s
+}
+
+// numberGroups tells the groups of the lanes apart.
+func (s *Sender) numberGroups() {
+	for lane := range s.parity {
+		s.parity[lane].number = uint32(lane)
+	}
 }
 
 // Active says whether a packet of the class is to be given to Add.
@@ -86,12 +97,16 @@ func (s *Sender) Active(class Class) bool { return s.watch && (class != Ack || s
 func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class Class, partial bool, packet []byte) []byte {
 	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !s.plan.Repeat}
 	s.flows.number(now, hash, class, &shim)
-	group := uint32(0)
-	if class == Prompt || class == Stream && !shim.Ordered {
-		s.prompt.count(now)
+	lane, group := PromptLane, uint32(0)
+	switch {
+	case shim.Hasty:
+		lane = StartingLane
+	case shim.Ordered:
+		lane = BulkLane
 	}
-	if s.plan.Parity > 0 && (s.plan.All || !shim.Ordered) {
-		group = s.parity.add(now, index, counter, s.plan, &shim, packet) + 1
+	s.rate[lane].count(now)
+	if code := s.plan.Lanes[lane]; code.Parity > 0 {
+		group = s.parity[lane].add(now, index, counter, code, &shim, packet) + 1
 	}
 	s.calm++
 	s.rest(now) // the last one that is marked
@@ -138,14 +153,24 @@ func (s *Sender) lossy(now int64) bool { return s.hurt && now-s.since < lossMemo
 
 // Pending says whether Next has something to send.
 func (s *Sender) Pending() bool {
-	return s.parity.due > 0 || s.beatDue || len(s.skips) > 0 || s.first < len(s.queue) && s.tokens > 0
+	return s.parityDue() != nil || s.beatDue || len(s.skips) > 0 || s.first < len(s.queue) && s.tokens > 0
+}
+
+// parityDue is the lane that has rows to send, nil if none has.
+func (s *Sender) parityDue() *insurer {
+	for lane := range s.parity {
+		if s.parity[lane].due > 0 {
+			return &s.parity[lane]
+		}
+	}
+	return nil
 }
 
 // Next is what to send next under counter of session index, if Pending said so.
 // Without plaintext there is nothing after all; the counter is lost then.
 func (s *Sender) Next(now int64, index uint32, counter uint64) (wire.Kind, []byte) {
-	if s.parity.due > 0 {
-		if s.scratch = s.parity.next(s.scratch[:0], index, counter); len(s.scratch) > 0 {
+	if parity := s.parityDue(); parity != nil {
+		if s.scratch = parity.next(s.scratch[:0], index, counter); len(s.scratch) > 0 {
 			if s.beatAt != 0 { // the last row shows the end of a burst as well
 				s.beatAt, s.beats = now+firstBeat, max(s.beats, 1)
 			}
@@ -184,7 +209,7 @@ func (s *Sender) again(now int64, index uint32, counter uint64) []byte {
 		return nil
 	}
 	e.shim.Repeat, e.shim.Grouped, e.shim.Age = true, false, uint16(counter-e.first)
-	e.shim.Stamp, e.shim.Tries = stamp(now), min(max(e.repeats, 1)-1, 3)
+	e.shim.Stamp, e.shim.Again = stamp(now), e.repeats > 1
 	e.group, e.last = 0, counter
 	s.ring.note(e, r.number)
 	s.tokens -= float64(len(e.buf))
@@ -241,7 +266,7 @@ func (s *Sender) Report(now int64, r *Report) {
 			}
 		}
 	}
-	if now-s.decided > decideEvery {
+	if now-s.decided > decideEvery || lost > 0 && !s.plan.insured() {
 		s.decided = now
 		s.plan = Decide(s.conditions(now), s.plan)
 	}
@@ -260,17 +285,14 @@ func (s *Sender) missing(now int64, r *Report, counter uint64) {
 	if e == nil || e.queued || e.done || len(s.queue)-s.first >= maxQueue {
 		return
 	}
-	if e.group != 0 && !s.parity.over(e.group-1, r.Newest) {
+	if e.group != 0 && !s.parity[(e.group-1)%lanes].over(e.group-1, r.Newest) {
 		return // parity has not had its chance; the next report will say
 	}
 	if now-e.sent > repeatLife || e.repeats >= maxRepeats {
 		s.giveUp(e)
 		return
 	}
-	copies := 1
-	if e.repeats > 0 {
-		copies = max(s.plan.Copies, 1)
-	}
+	copies := max(s.plan.Copies[min(e.repeats, 1)], 1)
 	e.repeats++
 	e.queued = true
 	s.queue = append(s.queue, repeat{number: number, copies: copies})
@@ -285,9 +307,15 @@ func (s *Sender) compact() {
 }
 
 func (s *Sender) conditions(now int64) Conditions {
-	c := Conditions{Burst: 1, RTT: time.Duration(s.rtt), Rate: s.prompt.rate(now)}
-	if s.meter.lost >= 3 {
-		c.Loss = s.meter.lost / math.Max(s.meter.sent, 100)
+	c := Conditions{Burst: 1, RTT: time.Duration(s.rtt)}
+	for lane := range s.rate {
+		c.Rate[lane] = s.rate[lane].rate(now)
+	}
+	// A flow that starts doubles its rate each round trip.
+	if s.hurt {
+		// Few losses prove little: rather too much parity for a moment than the
+		// start of a flow ruined.
+		c.Loss = (s.meter.lost + 1) / math.Max(s.meter.sent, 100)
 		c.Burst = math.Max(1, s.meter.lost/math.Max(s.meter.bursts, 1))
 	}
 	return c
@@ -296,7 +324,12 @@ func (s *Sender) conditions(now int64) Conditions {
 // Due ends groups and plans beats, and returns when to call again; 0: not before a
 // packet or a report comes.
 func (s *Sender) Due(now int64) int64 {
-	next := s.parity.expire(now)
+	next := int64(0)
+	for lane := range s.parity {
+		if at := s.parity[lane].expire(now); at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
 	if s.beatAt != 0 && now >= s.beatAt {
 		s.beatDue = true
 		if s.beats++; s.beats >= maxBeats {
@@ -322,8 +355,12 @@ type View struct {
 // View describes s.
 func (s *Sender) View() View {
 	v := View{Repeating: s.watch && s.plan.Repeat && s.hurt}
-	if s.watch && s.plan.Parity > 0 {
-		v.Data, v.Parity = s.plan.Data, s.plan.Parity
+	if s.watch {
+		for _, lane := range [...]Lane{StartingLane, PromptLane, BulkLane} {
+			if c := s.plan.Lanes[lane]; c.Parity > 0 && (s.rate[lane].smooth > 0 || s.fixed) {
+				v.Data, v.Parity = c.Data, c.Parity
+			}
+		}
 	}
 	if s.meter.sent > 0 {
 		v.Loss, v.Residual = s.meter.lost/s.meter.sent, s.meter.gone/s.meter.sent

@@ -10,13 +10,14 @@ import (
 //	| flags 1 | stamp 2 | [slot 2 | seq 2] | [back 2 | index 1] | [age 2] | packet ...
 //	                     '- Ordered ------' '- Grouped --------' '- Repeat'
 type Shim struct {
-	Partial bool  // the packet's transport checksum is a pseudo-header sum, see wire.DataPartial
-	Ordered bool  // the packet may be held to be put in order
-	Fresh   bool  // one of the first of its flow: the flow began at seq rounded down to 256
-	Grouped bool  // parity covers it
-	Final   bool  // it will not be repeated
-	Repeat  bool  // it was sent before
-	Tries   uint8 // repeats that were sent before this one, 0 to 3
+	Partial bool // the packet's transport checksum is a pseudo-header sum, see wire.DataPartial
+	Ordered bool // the packet may be held to be put in order
+	Fresh   bool // one of the first of its flow: the flow began at seq rounded down to 256
+	Grouped bool // parity covers it
+	Final   bool // it will not be repeated
+	Repeat  bool // it was sent before
+	Again   bool // and is not the first repeat
+	Hasty   bool // its flow is starting: it must not be held for longer than parity takes
 
 	Stamp uint16 // when it was sent, see stamp
 	Slot  uint16 // the flow, as the sender numbers them
@@ -33,7 +34,8 @@ const (
 	flagGrouped
 	flagFinal
 	flagRepeat
-	triesShift = 6
+	flagAgain
+	flagHasty
 )
 
 const (
@@ -53,7 +55,7 @@ func stamp(now int64) uint16 { return uint16(now >> 16) }
 const stampUnit = 1 << 16
 
 func (s *Shim) flags() byte {
-	b := s.Tries << triesShift
+	b := byte(0)
 	set := func(on bool, flag byte) {
 		if on {
 			b |= flag
@@ -65,13 +67,15 @@ func (s *Shim) flags() byte {
 	set(s.Grouped, flagGrouped)
 	set(s.Final, flagFinal)
 	set(s.Repeat, flagRepeat)
+	set(s.Again, flagAgain)
+	set(s.Hasty, flagHasty)
 	return b
 }
 
 func (s *Shim) setFlags(b byte) {
 	s.Partial, s.Ordered, s.Fresh = b&flagPartial != 0, b&flagOrdered != 0, b&flagFresh != 0
 	s.Grouped, s.Final, s.Repeat = b&flagGrouped != 0, b&flagFinal != 0, b&flagRepeat != 0
-	s.Tries = b >> triesShift
+	s.Again, s.Hasty = b&flagAgain != 0, b&flagHasty != 0
 }
 
 // Len is the length of s on the wire, in bytes.

@@ -134,13 +134,11 @@ func (t *tracker) holeSince(counter uint64) (int64, bool) {
 }
 
 // settle judges the holes that are no longer young and drops those that nobody
-// waits for any more. It returns how many of the first there were and were wanted.
-// blind: nothing is known of the queues, so nothing is learned from the losses.
-func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) (judged, lost int) {
+// waits for any more. blind: nothing is known of the queues, so nothing is learned from the losses.
+func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) {
 	kept := t.holes[:0]
 	for _, h := range t.holes {
 		if h.state == young && now-h.since >= reorderWait {
-			judged++
 			h.state = given
 			switch {
 			case blind:
@@ -150,7 +148,6 @@ func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) (ju
 				t.crowded++
 			default:
 				h.state = wanted
-				lost++
 				t.lost++
 				if h.counter != t.lastLost+1 {
 					t.bursts++
@@ -163,7 +160,6 @@ func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) (ju
 		}
 	}
 	t.holes = kept
-	return judged, lost
 }
 
 // wants says whether a report should ask for something.
