@@ -85,7 +85,7 @@ func TestAfterABlackholeTrafficIsBackAtOnceAndNothingIsLost(t *testing.T) {
 	}{{10 * time.Second, 5000}, {2 * time.Second, 5000}, {60 * time.Second, 5000}, {10 * time.Second, 100}} {
 		for _, way := range []string{"from the seed", "to the seed"} {
 			t.Run(fmt.Sprint(c.lasts, " queue ", c.queue, " ", way), func(t *testing.T) {
-				inMesh(t, func(m *mesh) {
+				inMesh(t, func(t *testing.T, m *mesh) {
 					m.net.SetDefault(simnet.Link{Delay: 25 * time.Millisecond})
 					short := func(s *station) { s.cfg.SendQueue = c.queue }
 					seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", short)
@@ -139,7 +139,7 @@ func TestAfterABlackholeTrafficIsBackAtOnceAndNothingIsLost(t *testing.T) {
 func TestAConnectionThatDiesSilentlyIsLeftWithinThreeSeconds(t *testing.T) {
 	for _, way := range []string{"both ways", "to the seed", "from the seed"} {
 		t.Run(way, func(t *testing.T) {
-			inMesh(t, func(m *mesh) {
+			inMesh(t, func(t *testing.T, m *mesh) {
 				m.net.SetDefault(simnet.Link{Delay: 25 * time.Millisecond})
 				seed, sites := m.star(2)
 				a := sites[0]
@@ -197,7 +197,7 @@ func TestAConnectionThatDiesSilentlyIsLeftWithinThreeSeconds(t *testing.T) {
 }
 
 func TestASiteThatMovesKeepsItsSession(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		m.net.SetDefault(simnet.Link{Delay: 25 * time.Millisecond})
 		seed, sites := m.star(2)
 		a := sites[0]
@@ -232,7 +232,7 @@ func TestASiteThatMovesKeepsItsSession(t *testing.T) {
 }
 
 func TestADeadPeerDelaysNobody(t *testing.T) {
-	inMesh(t, func(m *mesh) {
+	inMesh(t, func(t *testing.T, m *mesh) {
 		seed, sites := m.star(3)
 		dead, alive := sites[0], sites[1]
 		m.pass(5 * time.Second)
