@@ -24,6 +24,8 @@ type insured struct {
 	deadline int64
 	most     int // packets
 	parity   int // rows for most packets
+	loss     float64
+	left     float64
 	rows     int // rows to be sent; 0: it is open, or empty
 	row      int // the next
 }
@@ -49,7 +51,7 @@ func (i *insurer) add(now int64, index uint32, counter uint64, c Code, s *Shim, 
 	if g.encoder.Count() == 0 {
 		i.number += lanes
 		g.number, g.index, g.base, g.deadline = i.number, index, counter, now+int64(c.Deadline)
-		g.most, g.parity = c.Data, c.Parity
+		g.most, g.parity, g.loss, g.left = c.Data, c.Parity, c.loss, c.left
 		g.encoder.Begin(c.Parity)
 	}
 	s.Grouped, s.Back, s.Index = true, uint16(counter-g.base), uint8(g.encoder.Count())
@@ -62,10 +64,19 @@ func (i *insurer) add(now int64, index uint32, counter uint64, c Code, s *Shim, 
 	return g.number
 }
 
-// end closes a group: its rows are to be sent. A short one gets as much parity
-// per packet as a long one, and at least one row.
+// end closes a group: its rows are to be sent. A short one gets what it needs for
+// the same safety, or as much per packet as a long one, and at least one row.
 func (i *insurer) end(g *insured) {
-	g.rows, g.row = (g.parity*g.encoder.Count()+g.most-1)/g.most, 0
+	n := g.encoder.Count()
+	switch {
+	case n == g.most:
+		g.rows = g.parity
+	case g.left > 0:
+		g.rows = min(parityFor(n, g.loss, g.left), g.parity)
+	default:
+		g.rows = (g.parity*n + g.most - 1) / g.most
+	}
+	g.row = 0
 	i.due++
 }
 

@@ -24,6 +24,8 @@ type Code struct {
 	Data, Parity int           // packets per group; Parity 0: not at all
 	Depth        int           // groups that are filled in turn, against bursts
 	Deadline     time.Duration // of a group that does not fill
+
+	loss, left float64 // what it was chosen for; left 0: the user chose it
 }
 
 // Plan says how losses of one direction are met.
@@ -59,6 +61,7 @@ const (
 	leftForGood   = 0.0005
 	longBurst     = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
 	maxPrompt     = 32
+	startGroup    = 20 // what is not full at the deadline gets the parity of a short group
 	maxDepth      = 8
 	hopelessLoss  = 0.4  // beyond, parity only feeds what swallows it
 	maxParityCost = 0.35 // of bulk
@@ -85,7 +88,7 @@ func Decide(c Conditions, before Plan) Plan {
 	if c.RTT > 0 {
 		start = min(max(c.RTT/16, 2*time.Millisecond), start)
 	}
-	p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, fec.MaxData/2, depth, before)
+	p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, startGroup, depth, before)
 	if bursts { // a run must not swallow a group and its parity
 		l := &p.Lanes[StartingLane]
 		l.Parity = min(max(l.Parity, l.Data, int(2*c.Burst)), fec.MaxParity)
@@ -99,8 +102,8 @@ func Decide(c Conditions, before Plan) Plan {
 	} else {
 		p.Copies = [2]int{2, 3} // few are needed, and these should arrive
 	}
-	p.Lanes[PromptLane] = choose(c, PromptLane, promptDeadline, left, maxPrompt, depth, before)
-	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline, leftBulk, fec.MaxData, depth, before)
+	p.Lanes[PromptLane] = choose(c, PromptLane, promptDeadline, left, 1, maxPrompt, depth, before)
+	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline, leftBulk, startGroup, fec.MaxData, depth, before)
 	if l := p.Lanes[BulkLane]; repeats && float64(l.Parity) > maxParityCost*float64(l.Data) {
 		p.Lanes[BulkLane] = Code{} // too slow a flow, or too much loss: repeats are cheaper
 	}
@@ -109,9 +112,9 @@ func Decide(c Conditions, before Plan) Plan {
 
 // choose finds the code of one lane: the cheapest that fits the deadline. Another
 // one of nearly the same worth is no reason to change.
-func choose(c Conditions, lane Lane, deadline time.Duration, left float64, most, depth int, before Plan) Code {
-	fits := max(int(c.Rate[lane]*deadline.Seconds())/depth, 1)
-	code := Code{Depth: depth, Deadline: deadline}
+func choose(c Conditions, lane Lane, deadline time.Duration, left float64, least, most, depth int, before Plan) Code {
+	fits := max(int(c.Rate[lane]*deadline.Seconds())/depth, least)
+	code := Code{Depth: depth, Deadline: deadline, loss: c.Loss, left: left}
 	code.Data, code.Parity = cheapest(min(fits, most), c.Loss, left)
 	old := before.Lanes[lane]
 	if old.Parity > 0 && old.Depth == depth && old.Deadline == deadline && old.Data <= fits*5/4 &&

@@ -98,10 +98,10 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 	switch {
 	case s.Repeat:
 		t, original := r.tracker(index), counter-uint64(s.Age)
-		if since, ok := t.holeSince(original); ok {
-			r.learn(now-since, s.Again)
+		if h := t.hole(original); h != nil {
+			r.learn(now-h.since, s.Again)
 		}
-		if !t.mark(original) {
+		if !t.mended(original, &r.queue, r.blind(now)) {
 			return nil
 		}
 	case !fresh:
@@ -154,7 +154,7 @@ func (r *Receiver) rebuilt(key uint64, _ int, b []byte) {
 	if base >= t.next && base >= 1<<32 {
 		base -= 1 << 32
 	}
-	if t.mark(base + uint64(s.offset)) {
+	if t.mended(base+uint64(s.offset), &r.queue, r.blind(r.now)) {
 		r.accept(r.now, &s.shim, s.packet, true)
 	}
 }
@@ -166,6 +166,9 @@ func (r *Receiver) accept(now int64, s *Shim, packet []byte, repaired bool) {
 	}
 	r.deliver(s.Partial, packet)
 }
+
+// blind says that nothing is known of the queues just now.
+func (r *Receiver) blind(now int64) bool { return !r.shims || now-r.stampedAt > blindAfter }
 
 // learn takes how long a repeat took; what took two says less.
 func (r *Receiver) learn(took int64, again bool) {
@@ -220,7 +223,7 @@ func (r *Receiver) Due(now int64) (next int64) {
 		if len(t.holes) == 0 {
 			continue
 		}
-		t.settle(now, &r.queue, now-r.stampedAt > blindAfter || !r.shims, r.giveUp())
+		t.settle(now, &r.queue, r.blind(now), r.giveUp())
 		soonest(t.nextJudged())
 	}
 	if r.held > 0 {

@@ -1,7 +1,9 @@
 package repair
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -97,6 +99,15 @@ func (t *tracker) advance(now int64, counter uint64, late int64) {
 	t.next = counter + 1
 }
 
+// mended notes that the content of counter was repaired. False: it was there, or
+// it is too old to tell.
+func (t *tracker) mended(counter uint64, q *queueMeter, blind bool) bool {
+	if h := t.hole(counter); h != nil && h.state == young {
+		t.judge(h, q, blind) // a loss all the same
+	}
+	return t.mark(counter)
+}
+
 // mark notes that the content of counter is there, however it came. False: it
 // was, or it is too old to tell.
 func (t *tracker) mark(counter uint64) bool {
@@ -108,29 +119,41 @@ func (t *tracker) mark(counter uint64) bool {
 		return false
 	}
 	*word |= bit
-	low, high := 0, len(t.holes)
-	for low < high {
-		mid := int(uint(low+high) / 2)
-		if t.holes[mid].counter < counter {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	if low < len(t.holes) && t.holes[low].counter == counter {
-		t.holes = append(t.holes[:low], t.holes[low+1:]...)
+	if i, ok := t.find(counter); ok {
+		t.holes = slices.Delete(t.holes, i, i+1)
 	}
 	return true
 }
 
-// holeSince is when counter was found missing; false if it is not missing.
-func (t *tracker) holeSince(counter uint64) (int64, bool) {
-	for i := range t.holes {
-		if t.holes[i].counter == counter {
-			return t.holes[i].since, true
+func (t *tracker) find(counter uint64) (int, bool) {
+	return slices.BinarySearchFunc(t.holes, counter, func(h hole, c uint64) int { return cmp.Compare(h.counter, c) })
+}
+
+// hole is that of counter, nil if it is not missing.
+func (t *tracker) hole(counter uint64) *hole {
+	if i, ok := t.find(counter); ok {
+		return &t.holes[i]
+	}
+	return nil
+}
+
+// judge counts a hole as a loss of one kind or the other.
+func (t *tracker) judge(h *hole, q *queueMeter, blind bool) {
+	h.state = given
+	switch {
+	case blind:
+		h.state = wanted
+		t.crowded++
+	case q.full(max(h.late, q.late())):
+		t.crowded++
+	default:
+		h.state = wanted
+		t.lost++
+		if h.counter != t.lastLost+1 {
+			t.bursts++
 		}
 	}
-	return 0, false
+	t.lastLost = h.counter
 }
 
 // settle judges the holes that are no longer young and drops those that nobody
@@ -139,21 +162,7 @@ func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) {
 	kept := t.holes[:0]
 	for _, h := range t.holes {
 		if h.state == young && now-h.since >= reorderWait {
-			h.state = given
-			switch {
-			case blind:
-				h.state = wanted
-				t.crowded++
-			case q.full(max(h.late, q.late())):
-				t.crowded++
-			default:
-				h.state = wanted
-				t.lost++
-				if h.counter != t.lastLost+1 {
-					t.bursts++
-				}
-			}
-			t.lastLost = h.counter
+			t.judge(&h, q, blind)
 		}
 		if now-h.since < giveUp {
 			kept = append(kept, h)
