@@ -27,15 +27,16 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	if err != nil {
 		return err
 	}
-	if cfg.MTU == 0 {
-		cfg.MTU = 1400
+	mtu := cfg.MTU
+	if mtu == 0 {
+		mtu = firstMTU
 	}
 	var undo closers
 	defer func() { err = errors.Join(err, undo.close()) }()
 
 	device, err := tun.Open(tun.Config{
-		Name: cfg.Interface, Asked: cfg.InterfaceAsked, Addresses: cfg.Addresses, MTU: cfg.MTU,
-		SuperSize: superSize(cfg.MTU), Log: log.Named("tun"),
+		Name: cfg.Interface, Asked: cfg.InterfaceAsked, Addresses: cfg.Addresses, MTU: mtu,
+		SuperSize: superSize(mtu), Log: log.Named("tun"),
 	})
 	if err != nil {
 		return err

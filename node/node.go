@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -92,6 +93,7 @@ type Node struct {
 	routes routes.Published
 	board  *gossip.Board
 	drops  pump.Drops
+	mtu    atomic.Int32 // of the overlay's interface, once it was changed; bytes
 	repair *pump.Repair
 	root   *actors.Supervisor
 }
@@ -117,7 +119,7 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 		ID: n.hello.ID, Static: private, MeshKey: parts.MeshKey.Derive("links"),
 		Hello:  func() message.Hello { return n.hello },
 		Dialer: parts.Underlay, Seeds: cfg.Seeds,
-		Keepalive: cfg.Keepalive, SendQueue: cfg.SendQueue,
+		MTU: cfg.MTU, Keepalive: cfg.Keepalive, SendQueue: cfg.SendQueue,
 		Relay: n.hello.Relay, ClientIsolation: cfg.Isolation, MaxHops: uint8(cfg.MaxHops),
 		Log: log, Keys: n.keysBox.Ref(), Routes: n.routesBox.Ref(), Gossip: n.gossipBox.Ref(),
 	}

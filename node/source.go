@@ -109,7 +109,7 @@ func (s source) self() control.SelfView {
 	}
 	return control.SelfView{
 		Name: n.cfg.Name, ID: n.hello.ID.String(), Addresses: texts(n.cfg.Addresses), Listen: listen,
-		Version: n.cfg.Version, Interface: n.Overlay.Name(), MTU: n.cfg.MTU, UptimeS: time.Since(n.started).Seconds(),
+		Version: n.cfg.Version, Interface: n.Overlay.Name(), MTU: n.MTU(), UptimeS: time.Since(n.started).Seconds(),
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 //	|  |- seed/<addr>  one per seed: dials until it is reached
 //	|  '- link/<id>    one per peer: rekey, keepalive, path, staging
 //	|- tun/<n>         outbound pumps, one per queue
+//	|- mtu             of the device, follows the paths (-mtu 0)
 //	|- gossip          memberlist
 //	'- control         socket for the command line
 //
@@ -48,6 +49,9 @@ func (n *Node) specs() []actors.Spec {
 		all = append(all, n.permanent(fmt.Sprintf("tun/%d", i), nil, func() (actors.Actor, error) {
 			return pump.NewOutbound(n.shared(), q, q.Sink()), nil
 		}))
+	}
+	if o, ok := n.Overlay.(interface{ SetMTU(int) error }); ok && n.cfg.MTU == 0 {
+		all = append(all, n.permanent("mtu", nil, func() (actors.Actor, error) { return n.newMTU(o), nil }))
 	}
 	all = append(all, n.permanent("gossip", n.gossipBox, n.newGossip))
 	if n.Socket != nil {
@@ -103,7 +107,7 @@ func (n *Node) newGossip() (actors.Actor, error) {
 			ID: n.hello.ID, Name: n.cfg.Name, Version: n.cfg.Version, Addresses: n.cfg.Addresses,
 			Routes: n.cfg.Routes, Relay: n.hello.Relay,
 		},
-		SecretKey: n.MeshKey.Derive("gossip"), MTU: n.cfg.MTU, NewTransport: n.Gossip, Admits: n.admits,
+		SecretKey: n.MeshKey.Derive("gossip"), MTU: min(n.MTU(), firstMTU), NewTransport: n.Gossip, Admits: n.admits,
 		Mailbox: n.gossipBox, Board: n.board, Log: n.log.Named("gossip"),
 		Peers: n.peers.Ref(), Routes: n.routesBox.Ref(), Keys: n.keysBox.Ref(),
 	})

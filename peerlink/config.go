@@ -37,6 +37,9 @@ type Config struct {
 	// how long nothing may arrive under traffic until the path counts as dead.
 	Keepalive time.Duration
 	Timeout   time.Duration
+	// MTU is the largest packet that the overlay carries, in bytes: larger sizes of
+	// paths are not looked for. 0: no bound but the interfaces'.
+	MTU int
 	// SendQueue (packets) and QueueBytes bound what is staged per peer while
 	// there is no key or no path. The oldest is dropped.
 	SendQueue  int

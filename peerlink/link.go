@@ -25,6 +25,7 @@ type link struct {
 	sender
 	staging   staging
 	releasing releasing
+	sizes     sizes
 	pings     map[uint32]pingRequest
 	pingID    uint32
 
@@ -39,6 +40,8 @@ type link struct {
 const (
 	tickBusy = 125 * time.Millisecond
 	tickIdle = 500 * time.Millisecond
+
+	tickSearch = 60 * time.Millisecond // for the size of a path
 )
 
 func newLink(d *Directory, peer *Peer) *link {
@@ -82,6 +85,7 @@ func (l *link) Run(ctx context.Context) error {
 			l.expirePings(time.Now())
 			l.release()
 		}
+		l.measure(time.Now())
 		now := time.Now()
 		l.carryOut(now)
 		l.show(now)
@@ -93,6 +97,8 @@ func (l *link) nextTick(now time.Time) time.Duration {
 	switch {
 	case l.releasing.out != nil:
 		return releaseEvery
+	case l.sizes.busy(l.m.path):
+		return tickSearch
 	case l.m.busy() || len(l.pings) > 0:
 		return tickBusy
 	case l.m.current != nil || now.Before(l.m.wanted) || len(l.m.sessions)+len(l.m.leaving) > 0:
@@ -126,7 +132,7 @@ func (l *link) take(now time.Time, msg toLink) {
 			return
 		}
 		l.m.heard(now, msg.in, msg.path, frames, msg.at)
-		l.pong(frames, msg.path, msg.at)
+		l.pong(now, frames, msg.path, msg.at)
 	case adopt:
 		l.m.adopt(now, msg.s)
 		l.peer.name.Store(&msg.s.hello.Name)
@@ -263,6 +269,9 @@ func (l *link) keepDirect(path packet.Path) {
 // stamp fills in what is known only when a frame is sent.
 func (l *link) stamp(in *Inbound, f wire.Frame) wire.Frame {
 	switch f := f.(type) {
+	case wire.Padded:
+		f.Ping = l.stamp(in, f.Ping).(wire.Ping)
+		return f
 	case wire.Ping:
 		f.Time, f.Received, f.Highest = l.d.now(), in.received.Load(), in.highest.Load()
 		return f
@@ -283,9 +292,10 @@ func (l *link) publish(e publish) {
 	if old == nil {
 		old = l.releasing.out
 	}
-	if old != nil && old.path == e.path && old.sealer == e.s.sealer {
+	limit := l.sizes.limit(e.path)
+	if old != nil && old.path == e.path && old.sealer == e.s.sealer && old.limit == limit {
 		return
 	}
 	e.path.Adopt()
-	l.send(&Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer})
+	l.send(&Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer, limit: limit})
 }

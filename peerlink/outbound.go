@@ -16,6 +16,7 @@ type Outbound struct {
 	peer   *Peer
 	path   packet.Path
 	sealer *sealer
+	limit  int // bytes of a datagram that are known to arrive; 0: not known
 }
 
 // sealer is the sending half of a session, shared by all snapshots of it.
@@ -38,7 +39,17 @@ func (o *Outbound) Session() uint32 { return o.sealer.index }
 // MaxPacket is the largest IP packet that fits one datagram of the path, in bytes.
 // It leaves room for what repair may have to add, so that it does not change when
 // a link begins to lose.
-func (o *Outbound) MaxPacket() int { return o.path.MaxDatagram() - wire.Overhead - repair.Room }
+func (o *Outbound) MaxPacket() int { return o.MaxDatagram() - wire.Overhead - repair.Room }
+
+// MaxDatagram is the largest datagram that should be sent, in bytes: what the
+// path's interface takes, or less if that is known not to arrive.
+func (o *Outbound) MaxDatagram() int {
+	most := o.path.MaxDatagram()
+	if o.limit > 0 {
+		return min(most, o.limit)
+	}
+	return most
+}
 
 // Begin reserves n counters and returns the first. Counters left unused do no harm.
 func (o *Outbound) Begin(n int) uint64 {

@@ -31,6 +31,7 @@ type Peer struct {
 	rxPackets, rxBytes   atomic.Uint64
 	txPackets, txBytes   atomic.Uint64
 	rxDropped, txDropped atomic.Uint64
+	txLarge              atomic.Uint32 // bursts of large datagrams
 }
 
 // staged is one packet that waits for a key and a path. It owns its bytes.
@@ -112,6 +113,9 @@ func (p *Peer) directlyUp() bool {
 func (p *Peer) Sent(packets, bytes int) {
 	p.txPackets.Add(uint64(packets))
 	p.txBytes.Add(uint64(bytes))
+	if bytes > packets*largeDatagram {
+		p.txLarge.Add(1)
+	}
 }
 
 // DroppedTx and DroppedRx account for packets that a pump had to drop.

@@ -81,10 +81,14 @@ func (l *link) sendPing(id uint32) {
 }
 
 // pong answers those who wait for the frames.
-func (l *link) pong(frames []wire.Frame, path packet.Path, at int64) {
+func (l *link) pong(now time.Time, frames []wire.Frame, path packet.Path, at int64) {
 	for _, f := range frames {
 		pong, ok := f.(wire.Pong)
 		if !ok {
+			continue
+		}
+		if pong.ID&(pingMark|sizeMark) == sizeMark {
+			l.sizes.answered(now, path, pong.ID&^sizeMark)
 			continue
 		}
 		r, ok := l.pings[pong.ID]

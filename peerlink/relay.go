@@ -89,7 +89,7 @@ func (r *RelayPath) Prefix() int {
 // MaxDatagram is that of the relay's path less the envelope; 0 if it never had one.
 func (r *RelayPath) MaxDatagram() int {
 	if out := r.direct(); out != nil {
-		r.room.Store(int32(max(out.path.MaxDatagram()-wire.RelayOverhead, 0)))
+		r.room.Store(int32(max(out.MaxDatagram()-wire.RelayOverhead, 0)))
 	}
 	return int(r.room.Load())
 }

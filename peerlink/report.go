@@ -37,7 +37,7 @@ func (l *link) show(now time.Time) {
 	}
 	if m.usable {
 		s.Path, s.Endpoint = m.path.Kind().String(), m.path.Remote().String()
-		s.MTU = max((&Outbound{path: m.path}).MaxPacket(), 0)
+		s.MTU = max((&Outbound{path: m.path, limit: l.sizes.limit(m.path)}).MaxPacket(), 0)
 		if relay, ok := m.path.(*RelayPath); ok {
 			s.Via = relay.via.Name()
 			s.WhyNotDirect = "no direct path is known, traffic goes through " + s.Via
@@ -64,6 +64,8 @@ func (l *link) logChange(old, s *Snapshot) {
 		l.log.Info("link is up", "path", pathName(l.m.path), "mtu", s.MTU)
 	case s.State != Up && old.State == Up:
 		l.log.Warn("link is down", "path", pathName(l.moved), "reason", orDash(s.Problem))
+	case s.State == Up && old.State == Up && l.moved == l.m.path && s.MTU < old.MTU:
+		l.log.Info("the path carries smaller packets", "path", pathName(l.m.path), "mtu", s.MTU, "before", old.MTU)
 	case s.State == Up && l.moved != l.m.path:
 		l.log.Info("path changed", "path", pathName(l.m.path), "from", pathName(l.moved))
 		l.moved = l.m.path

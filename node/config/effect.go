@@ -16,7 +16,6 @@ var notYet = []struct {
 	{"stun", false, nil, "STUN servers (stun)"},
 	{"port_map", true, func(c Config) bool { return c.PortMap }, "asking the router for a port (port_map)"},
 	{"transport", false, func(c Config) bool { return c.Transport == "udp" }, "transport udp: rawtcp is used (transport)"},
-	{"mtu", false, func(c Config) bool { return c.MTU == 0 }, "discovering the MTU: 1400 is used (mtu 0)"},
 	{"config_push_interval", false, func(c Config) bool { return c.KeyRotation != 0 }, "rotation of the mesh key (config_push_interval)"},
 	{"route_advert_interval", false, nil, "the interval of route adverts (route_advert_interval)"},
 	{"broadcast_throttle_ms", false, nil, "slowing broadcasts down (broadcast_throttle_ms)"},

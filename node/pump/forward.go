@@ -40,7 +40,7 @@ func (f *forwarder) forward(peers *peerlink.Directory, e wire.Envelope, datagram
 		f.train.Reset(out.Path().Prefix())
 	}
 	n := len(datagram) + wire.RelayOverhead
-	if n > out.Path().MaxDatagram() {
+	if n > out.MaxDatagram() {
 		f.drops.Add(TooBig, 1)
 		return
 	}

@@ -17,9 +17,10 @@ const (
 	typePong    = 2
 	typeClose   = 3
 	typeRefused = 4
+	typePadding = 5
 )
 
-// Frame is Ping, Pong, Close or Refused.
+// Frame is Ping, Padded, Pong, Close or Refused.
 type Frame interface{ Append(dst []byte) []byte }
 
 // Ping asks for a Pong. It tells what of the peer's datagrams arrived in this
@@ -33,6 +34,25 @@ type Ping struct {
 
 // Pong answers a Ping: ID and Time of it, and the same report.
 type Pong Ping
+
+// Padded is a Ping and so much padding that both have Size bytes, or none if it
+// is larger by itself. Padding is skipped by ParseFrames.
+type Padded struct {
+	Ping
+	Size int
+}
+
+// Append encodes p behind dst.
+func (p Padded) Append(dst []byte) []byte {
+	dst = p.Ping.Append(dst)
+	n := p.Size - (frameHead + pingLen) - frameHead
+	if n < 0 {
+		return dst
+	}
+	dst = append(dst, typePadding)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(n))
+	return append(dst, make([]byte, n)...)
+}
 
 // Close says that the sender ends the link for good, and why, in words for people.
 type Close struct{ Reason string }
@@ -61,7 +81,10 @@ const MaxReason = 512
 // ErrFrame is wrapped by all errors of ParseFrames and ParseRefused.
 var ErrFrame = errors.New("control frame is malformed")
 
-const pingLen = 4 + 8 + 8 + 8
+const (
+	frameHead = 1 + 2
+	pingLen   = 4 + 8 + 8 + 8
+)
 
 func appendPing(dst []byte, kind byte, p Ping) []byte {
 	dst = append(dst, kind, 0, pingLen)
