@@ -56,6 +56,22 @@ func (o *Outbound) Begin(n int) uint64 {
 	return o.sealer.counter.Add(uint64(n)) - uint64(n)
 }
 
+// Sealed says under which counter of which session a packet was sealed.
+type Sealed struct {
+	Session uint32
+	Counter uint64
+}
+
+// CounterOf is the counter for a packet that was sealed before and is to be sent
+// again, unchanged: the one that it had, if the session is the same, because
+// equal plaintext under an equal nonce is the same datagram; else a fresh one.
+func (o *Outbound) CounterOf(was Sealed) uint64 {
+	if was.Session == o.Session() {
+		return was.Counter
+	}
+	return o.Begin(1)
+}
+
 // Seal writes the datagram that carries plain into dst, whose length must be
 // len(plain)+wire.Overhead. plain and dst may not overlap; both stay the
 // caller's. Every counter from Begin may be used once.

@@ -38,6 +38,28 @@ type Peer struct {
 type staged struct {
 	kind   wire.Kind
 	packet []byte
+	again  bool // it was sealed before
+	was    Sealed
+}
+
+// Again is a packet that was sent and may not have arrived.
+type Again struct {
+	Sealed
+	Kind   wire.Kind
+	Packet []byte
+}
+
+// StageAgain is StageBatch for packets that were sent before: those that did
+// arrive are not delivered twice, as long as the session lives.
+func (p *Peer) StageAgain(packets []Again) bool {
+	if len(packets) == 0 {
+		return true
+	}
+	batch := make([]staged, len(packets))
+	for i, a := range packets {
+		batch[i] = staged{kind: a.Kind, packet: slices.Clone(a.Packet), again: true, was: a.Sealed}
+	}
+	return p.stage(batch)
 }
 
 func newPeer(id message.NodeID, name string) *Peer {

@@ -89,7 +89,11 @@ func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) 
 				continue
 			}
 		}
-		out.Seal(slot, out.Begin(1), p.kind, p.packet)
+		if p.again {
+			out.Seal(slot, out.CounterOf(p.was), p.kind, p.packet)
+		} else {
+			out.Seal(slot, out.Begin(1), p.kind, p.packet)
+		}
 		bytes += n
 	}
 	send()

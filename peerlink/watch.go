@@ -42,7 +42,6 @@ type probe struct {
 	proved  time.Time // when something was sent that is known to have arrived
 	arrived uint64    // what the peer reported, see reported
 	asking  uint64    // sealer's counter at awaited
-	stalled bool      // the peer is heard, and reports that no more arrives
 	asked   bool      // another path was asked for since the doubt began
 }
 
@@ -76,10 +75,11 @@ func (p *probe) answered(sent time.Time) {
 // lastArrival is when something was sent at last that has arrived for sure.
 func (m *machine) lastArrival() time.Time {
 	p := &m.probe
-	if !p.proved.IsZero() && (p.stalled || !p.awaited.IsZero() && p.since.After(p.awaited)) {
-		return p.proved // the peer is heard, but it does not hear us
+	heard := p.since.Add(-m.rtt.smooth)
+	if !p.proved.IsZero() && p.proved.Before(heard) {
+		return p.proved // to be heard is not to hear
 	}
-	return p.since.Add(-m.rtt.smooth)
+	return heard
 }
 
 // reported takes what the peer says of the datagrams that it has: the highest
@@ -88,15 +88,12 @@ func (m *machine) reported(now time.Time, highest uint64) {
 	p := &m.probe
 	switch {
 	case highest > p.arrived:
-		p.arrived, p.proved, p.stalled = highest, now.Add(-m.rtt.smooth), false
+		p.arrived, p.proved = highest, now.Add(-m.rtt.smooth)
 		if highest > p.asking {
 			p.awaited, p.pings, p.asked = time.Time{}, 0, false
 		}
-	case highest == p.arrived && p.lastTx > highest:
-		p.stalled = true
-		if p.awaited.IsZero() {
-			p.awaited, p.asking = now, p.lastTx
-		}
+	case highest == p.arrived && p.lastTx > highest && p.awaited.IsZero():
+		p.awaited, p.asking = now, p.lastTx
 	}
 }
 

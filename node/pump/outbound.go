@@ -82,6 +82,8 @@ type Outbound struct {
 	recalled *peerlink.Peer // whose packets are in recent
 	recent   *recent
 	began    time.Time // of the burst
+	counter  uint64    // of the first datagram sealed since sealed was reset
+	sealed   bool
 
 	// The last lookup: traffic comes in runs.
 	fib  *routes.FIB
@@ -183,10 +185,11 @@ func (o *Outbound) handle(b []byte) {
 	}
 	switch o.split.load(h, p, in, limit) {
 	case pass:
-		if o.split.one {
-			o.recall(peer).keep(o.began, o.split.kind, p)
-		}
+		o.sealed = false
 		o.send(out)
+		if o.split.one {
+			o.recall(peer).keep(o.began, peerlink.Sealed{Session: out.Session(), Counter: o.counter}, o.split.kind, p)
+		}
 	case malformed:
 		o.Drops.Add(BadPacket, 1)
 	case tooBig:
@@ -232,6 +235,9 @@ func (o *Outbound) send(out *peerlink.Outbound) {
 }
 
 func (o *Outbound) seal(counter uint64, kind wire.Kind, p []byte) {
+	if !o.sealed {
+		o.sealed, o.counter = true, counter
+	}
 	slot := o.train.Next(len(p) + wire.Overhead)
 	if slot == nil {
 		o.flush()

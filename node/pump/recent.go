@@ -9,8 +9,9 @@ import (
 
 // recent keeps copies of the single packets that were last sent to one peer. A
 // dead path swallows what is sent until its death is noticed; then these go
-// again. Super-packets are not kept: they are bulk TCP, which repeats by itself,
-// and whose repetitions are single packets.
+// again, under the counters that they had, so that the peer's replay window
+// drops those that did arrive. Super-packets are not kept: they are bulk TCP,
+// which repeats by itself, and whose repetitions are single packets.
 type recent struct {
 	away    *peerlink.Away // the absence that was seen to last
 	buf     []byte         // the packets, around in a circle
@@ -24,6 +25,7 @@ type keptPacket struct {
 	at       time.Time
 	off, end int // in buf
 	kind     wire.Kind
+	was      peerlink.Sealed
 }
 
 const (
@@ -34,7 +36,7 @@ const (
 )
 
 // keep copies p, forgetting the oldest packets in its way.
-func (r *recent) keep(now time.Time, kind wire.Kind, p []byte) {
+func (r *recent) keep(now time.Time, was peerlink.Sealed, kind wire.Kind, p []byte) {
 	if len(p) > mostRecent {
 		return
 	}
@@ -46,7 +48,7 @@ func (r *recent) keep(now time.Time, kind wire.Kind, p []byte) {
 	}
 	at := r.next
 	r.next += copy(r.buf[at:], p)
-	r.entries[(r.first+r.n)%maxRecent] = keptPacket{at: now, off: at, end: r.next, kind: kind}
+	r.entries[(r.first+r.n)%maxRecent] = keptPacket{at: now, off: at, end: r.next, kind: kind, was: was}
 	r.n++
 }
 
@@ -102,10 +104,10 @@ func (r *recent) grow() {
 
 // since hands out, in order, what was kept from then on, and forgets everything.
 // The packets are views, valid until the next keep.
-func (r *recent) since(then time.Time, each func(kind wire.Kind, p []byte)) {
+func (r *recent) since(then time.Time, each func(was peerlink.Sealed, kind wire.Kind, p []byte)) {
 	for ; r.n > 0; r.drop() {
 		if e := r.oldest(); !e.at.Before(then) {
-			each(e.kind, r.buf[e.off:e.end])
+			each(e.was, e.kind, r.buf[e.off:e.end])
 		}
 	}
 	r.next = 0
@@ -140,27 +142,18 @@ func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, lim
 	r.away = away
 	if limit >= minLimit {
 		o.turnTo(out)
-		r.since(away.Since, func(kind wire.Kind, p []byte) {
+		r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) {
 			if len(p) <= limit {
-				o.seal(out.Begin(1), kind, p)
+				o.seal(out.CounterOf(was), kind, p)
 			}
 		})
 		return
 	}
-	var run [][]byte
-	kind := wire.Data
-	stage := func() {
-		if !peer.StageBatch(kind, run) {
-			o.Drops.Add(NoRoom, len(run))
-		}
-		run = run[:0]
-	}
-	r.since(away.Since, func(k wire.Kind, p []byte) {
-		if k != kind {
-			stage()
-			kind = k
-		}
-		run = append(run, p)
+	var all []peerlink.Again
+	r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) {
+		all = append(all, peerlink.Again{Sealed: was, Kind: kind, Packet: p})
 	})
-	stage()
+	if !peer.StageAgain(all) {
+		o.Drops.Add(NoRoom, len(all))
+	}
 }

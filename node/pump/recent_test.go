@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/peerlink"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -23,13 +24,13 @@ func TestOfThePacketsSentTheNewestAreKeptInOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range 20000 {
 		now = now.Add(time.Duration(rng.IntN(int(2 * time.Millisecond))))
-		r.keep(now, wire.Data, numbered(i, 4+rng.IntN(1400)))
+		r.keep(now, peerlink.Sealed{}, wire.Data, numbered(i, 4+rng.IntN(1400)))
 	}
 	if len(r.buf) > mostRecent || r.n == 0 {
 		t.Fatalf("%d packets in %d bytes", r.n, len(r.buf))
 	}
 	next, got, size := 0, 0, 0
-	r.since(time.Time{}, func(_ wire.Kind, p []byte) {
+	r.since(time.Time{}, func(_ peerlink.Sealed, _ wire.Kind, p []byte) {
 		i := int(binary.BigEndian.Uint32(p))
 		if got > 0 && i != next || !bytes.Equal(p[4:], numbered(i, len(p))[4:]) {
 			t.Fatalf("packet %d of %d bytes is damaged or out of order, want %d", i, len(p), next)
@@ -48,12 +49,12 @@ func TestOnlyWhatWasSentSinceTheAbsenceBeganGoesAgain(t *testing.T) {
 	var r recent
 	start := time.Unix(1_700_000_000, 0)
 	for i := range 500 { // ten seconds of 50 packets a second
-		r.keep(start.Add(time.Duration(i)*20*time.Millisecond), wire.DataPartial, numbered(i, 200))
+		r.keep(start.Add(time.Duration(i)*20*time.Millisecond), peerlink.Sealed{Counter: uint64(i)}, wire.DataPartial, numbered(i, 200))
 	}
 	var got []int
-	r.since(start.Add(7*time.Second), func(k wire.Kind, p []byte) {
-		if k != wire.DataPartial {
-			t.Errorf("kind %v", k)
+	r.since(start.Add(7*time.Second), func(was peerlink.Sealed, k wire.Kind, p []byte) {
+		if k != wire.DataPartial || was.Counter != uint64(binary.BigEndian.Uint32(p)) {
+			t.Errorf("kind %v, counter %d", k, was.Counter)
 		}
 		got = append(got, int(binary.BigEndian.Uint32(p)))
 	})
@@ -70,7 +71,7 @@ func TestKeepingAllocatesNothingOnceItsSizeIsFound(t *testing.T) {
 	now, p := time.Unix(1_700_000_000, 0), numbered(1, 1300)
 	keep := func() {
 		now = now.Add(time.Millisecond)
-		r.keep(now, wire.Data, p)
+		r.keep(now, peerlink.Sealed{}, wire.Data, p)
 	}
 	for range 2000 {
 		keep()
@@ -88,10 +89,10 @@ func FuzzRecentKeepsWhatItWasGiven(f *testing.F) {
 		now := time.Unix(1_700_000_000, 0)
 		for i, s := range sizes {
 			now = now.Add(time.Duration(s) * time.Millisecond)
-			r.keep(now, wire.Data, numbered(i, 4+int(s)*int(factor%260)))
+			r.keep(now, peerlink.Sealed{}, wire.Data, numbered(i, 4+int(s)*int(factor%260)))
 		}
 		next := -1
-		r.since(time.Time{}, func(_ wire.Kind, p []byte) {
+		r.since(time.Time{}, func(_ peerlink.Sealed, _ wire.Kind, p []byte) {
 			i := int(binary.BigEndian.Uint32(p))
 			if next >= 0 && i != next || len(p) != 4+int(sizes[i])*int(factor%260) {
 				t.Fatalf("packet %d of %d bytes, want %d", i, len(p), next)
