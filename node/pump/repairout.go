@@ -115,6 +115,10 @@ func (o *Outbound) sendPending(s *peerSender, now int64) {
 
 func (o *Outbound) keepBusy(s *peerSender, now int64) {
 	s.due = s.Due(now)
+	if s.Pending() { // a deadline has just passed
+		o.sendPending(s, now)
+		s.due = s.Due(now)
+	}
 	if s.due != 0 && !s.busy {
 		s.busy = true
 		o.mend.busy = append(o.mend.busy, s)

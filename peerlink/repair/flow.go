@@ -25,8 +25,11 @@ type place struct {
 }
 
 const (
-	flowWindow = 8192 // packets between next and end; a power of two
-	minWindow  = 64
+	// firstWindow is what a TCP sends before it measures (RFC 6928; HyStart looks
+	// at windows of 16 and more).
+	firstWindow = 12
+	flowWindow  = 8192 // packets between next and end; a power of two
+	minWindow   = 64
 	// flowIdle is how long a flow without packets is remembered.
 	flowIdle = int64(5 * time.Second)
 )
@@ -75,8 +78,8 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 		return
 	}
 	zero := now - r.queue.late()
-	if repaired {
-		zero = now - r.playout
+	if repaired || s.Hasty {
+		zero = now - maxPlayout
 	}
 	if ahead == 0 && f.held == 0 && zero+r.playout <= now {
 		f.next++
@@ -89,7 +92,7 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	f.grow(int(ahead) + 1)
 	for int16(s.Seq-f.end) > 0 { // holes between what came before and this
 		p := f.at(f.end)
-		*p = place{limit: now + r.patience(s)}
+		*p = place{limit: now + r.patience(f, s)}
 		if r.queue.full(r.queue.late()) { // the flow must hear of it
 			p.limit = now + reorderWait
 		}
@@ -113,9 +116,9 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 }
 
 // patience is how long a hole in front of a packet may wait.
-func (r *Receiver) patience(s *Shim) int64 {
+func (r *Receiver) patience(f *flow, s *Shim) int64 {
 	switch {
-	case s.Hasty:
+	case s.Hasty && f.end-f.base >= firstWindow:
 		return hastyGiveUp
 	case s.Final: // only parity can fill it
 		return finalGiveUp
@@ -160,7 +163,7 @@ func (r *Receiver) drain(now int64, f *flow) int64 {
 func (f *flow) mark(now, playout int64) {
 	for s := f.next + 1; s != f.end; s++ {
 		if p := f.at(s); p.present {
-			p.stuck = p.stuck || p.zero+playout <= now
+			p.stuck = p.stuck || p.zero+playout <= now && p.zero > now-maxPlayout
 			return
 		}
 	}

@@ -44,10 +44,11 @@ const (
 	flatPeriods = 3
 )
 
-// number decides whether a packet is to be kept in order and numbers it.
-func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) {
+// number decides whether a packet is to be kept in order and numbers it. It says
+// whether a flow begins with it.
+func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (began bool) {
 	if class == Prompt || class == Ack || class == Stream && t.slots == nil {
-		return
+		return false
 	}
 	if t.slots == nil {
 		t.slots = make([]numbering, flowSlots)
@@ -58,12 +59,13 @@ func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) {
 	case !f.bulk || now-f.last > flowPause:
 		f.bulk = class == Bulk
 		if !f.bulk {
-			return
+			return false
 		}
+		began = true
 		f.hash, f.fresh, f.seq = hash, freshPackets, (f.seq+256)&^255
 		f.hasty, f.period, f.count, f.most, f.flat = true, now, 0, 0, 0
 	case f.hash != hash && class != Bulk:
-		return // a small packet of another flow
+		return false // a small packet of another flow
 	}
 	f.last = now
 	f.grow(now)
@@ -74,6 +76,7 @@ func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) {
 		f.fresh--
 		s.Fresh = true
 	}
+	return began
 }
 
 // grow counts a packet and finds out whether the flow still starts.

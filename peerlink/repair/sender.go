@@ -32,6 +32,9 @@ type Sender struct {
 	beatAt  int64 // 0: none is planned
 	beats   int   // since the last packet
 	beatDue bool
+	probes  int // beats that are to be sent to find out whether the link loses
+	probed  int
+	probing bool
 	scratch []byte
 	meter   lossStats
 	rtt     int64
@@ -62,6 +65,12 @@ const (
 	repeatShare = 0.25
 	maxTokens   = 96 << 10
 
+	// Probes of an unknown link: with the first packet of a flow, with each that
+	// follows, and at most.
+	firstProbes = 100
+	moreProbes  = 3
+	maxProbes   = 400
+
 	firstBeat   = int64(10 * time.Millisecond)
 	maxBeats    = 4
 	decideEvery = int64(250 * time.Millisecond)
@@ -70,14 +79,14 @@ const (
 // NewSender returns a sender that chooses by itself: it watches the first packets
 // and then only what loses.
 func NewSender() *Sender {
-	s := &Sender{plan: Decide(Conditions{Burst: 1}, Plan{}), watch: true, tokens: maxTokens / 2}
+	s := &Sender{plan: Decide(Conditions{Burst: 1}, Plan{}), watch: true, tokens: maxTokens / 2, scratch: make([]byte, 0, 1500)}
 	s.numberGroups()
 	return s
 }
 
 // NewFixedSender returns a sender that insures every packet with a code.
 func NewFixedSender(data, parity int) *Sender {
-	s := &Sender{plan: Fixed(data, parity), fixed: true, watch: true}
+	s := &Sender{plan: Fixed(data, parity), fixed: true, watch: true, scratch: make([]byte, 0, 1500)}
 	s.numberGroups()
 	return s
 }
@@ -96,7 +105,7 @@ func (s *Sender) Active(class Class) bool { return s.watch && (class != Ack || s
 // returns what to send in its place as wire.Repairable. hash tells flows apart.
 func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class Class, partial bool, packet []byte) []byte {
 	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !s.plan.Repeat}
-	s.flows.number(now, hash, class, &shim)
+	began := s.flows.number(now, hash, class, &shim)
 	lane, group := PromptLane, uint32(0)
 	switch {
 	case shim.Hasty:
@@ -105,6 +114,7 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 		lane = BulkLane
 	}
 	s.rate[lane].count(now)
+	s.probe(began, lane)
 	if code := s.plan.Lanes[lane]; code.Parity > 0 {
 		group = s.parity[lane].add(now, index, counter, code, &shim, packet) + 1
 	}
@@ -122,6 +132,22 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 	e.shim, e.group = shim, group
 	copy(e.buf[maxShim:], packet)
 	return e.plain()
+}
+
+// probe sends small datagrams along with the first packets of a bulk flow, while
+// nothing is known of the link: one of them that is lost costs nothing, but a
+// packet would cost the flow its slow start.
+func (s *Sender) probe(began bool, lane Lane) {
+	switch {
+	case s.hurt || s.fixed || lane != StartingLane || s.probed >= maxProbes:
+		return
+	case began:
+		s.probes += firstProbes
+		s.probed += firstProbes
+	default:
+		s.probes += moreProbes
+		s.probed += moreProbes
+	}
 }
 
 // plain is the shim and the packet, in one piece.
@@ -153,7 +179,7 @@ func (s *Sender) lossy(now int64) bool { return s.hurt && now-s.since < lossMemo
 
 // Pending says whether Next has something to send.
 func (s *Sender) Pending() bool {
-	return s.parityDue() != nil || s.beatDue || len(s.skips) > 0 || s.first < len(s.queue) && s.tokens > 0
+	return s.parityDue() != nil || s.probing && s.probes > 0 || s.beatDue || len(s.skips) > 0 || s.first < len(s.queue) && s.tokens > 0
 }
 
 // parityDue is the lane that has rows to send, nil if none has.
@@ -183,7 +209,9 @@ func (s *Sender) Next(now int64, index uint32, counter uint64) (wire.Kind, []byt
 			return wire.Repairable, plain
 		}
 	}
-	s.beatDue = false
+	if s.beatDue = false; s.probes > 0 {
+		s.probes--
+	}
 	s.scratch = s.scratch[:0]
 	n := min(len(s.skips), maxSkips)
 	for _, k := range s.skips[:n] {
@@ -324,6 +352,7 @@ func (s *Sender) conditions(now int64) Conditions {
 // Due ends groups and plans beats, and returns when to call again; 0: not before a
 // packet or a report comes.
 func (s *Sender) Due(now int64) int64 {
+	s.probing = s.probes > 0
 	next := int64(0)
 	for lane := range s.parity {
 		if at := s.parity[lane].expire(now); at != 0 && (next == 0 || at < next) {
