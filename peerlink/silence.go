@@ -33,7 +33,8 @@ const (
 	knockLater = 500 * time.Millisecond
 	soonFor    = 30 * time.Second
 
-	minResume = 250 * time.Millisecond
+	minResume  = 250 * time.Millisecond
+	returnTime = 5 * time.Second
 )
 
 // fell leaves the path in use because it is silent. It is not closed: it may
@@ -71,6 +72,12 @@ func (m *machine) missing(now time.Time) bool {
 // knocking says whether paths are being asked.
 func (m *machine) knocking() bool {
 	return !m.silence.since.IsZero() && m.newest() != nil && m.direct != nil
+}
+
+// mayReturn says whether the path that is left is the one that fell silent a
+// moment ago: should it come back, its session is of more use than a new one.
+func (m *machine) mayReturn(now time.Time) bool {
+	return m.knocking() && m.path == m.direct && m.failures[m.direct].count > 0 && now.Sub(m.silence.since) < returnTime
 }
 
 // knock asks the silent path, and a fresh one, whether the peer is there.

@@ -126,7 +126,7 @@ func (m *machine) connect(now time.Time) {
 	if m.current == nil {
 		m.choose()
 	}
-	if m.path == nil || !m.path.Alive() {
+	if m.path == nil || !m.path.Alive() || m.mayReturn(now) {
 		return
 	}
 	m.try = attempt{path: m.path, began: now, tries: m.try.tries + 1}

@@ -24,6 +24,7 @@ type Search struct {
 	phase phase
 	round int       // of probes in this phase
 	at    time.Time // of the last round
+	kept  bool      // the limit was confirmed in this phase
 	since time.Time // of the last confirmation
 	raise time.Time // when to look for more
 
@@ -109,6 +110,9 @@ func (s *Search) Step(now time.Time, rtt time.Duration, large bool) []Probe {
 		s.probe(s.limit)
 	case refine:
 		s.probe(s.candidate())
+		if s.round > 1 { // too large, or nothing passes any more?
+			s.probe(s.limit)
+		}
 	case volley:
 		for i := range rungs + 1 {
 			s.probe(s.min + (s.limit-s.min)*i/rungs)
@@ -121,7 +125,7 @@ func (s *Search) Step(now time.Time, rtt time.Duration, large bool) []Probe {
 	return probes
 }
 
-func (s *Search) begin(p phase) { s.phase, s.round = p, 0 }
+func (s *Search) begin(p phase) { s.phase, s.round, s.kept = p, 0, false }
 
 // judge draws conclusions from the rounds so far, the last of which has had its time.
 func (s *Search) judge(now time.Time) {
@@ -138,6 +142,9 @@ func (s *Search) judge(now time.Time) {
 	case s.phase == volley && s.round == maxProbes:
 		// Nothing passes at all: that is not a question of size.
 		s.finish(now)
+	case s.phase == refine && s.round == maxProbes && !s.kept:
+		s.begin(volley) // the path has shrunk meanwhile
+		s.low, s.high = 0, s.limit+1
 	case s.phase == refine && s.round == maxProbes:
 		s.high, s.top = s.candidate(), 0
 		s.begin(refine)
@@ -184,6 +191,7 @@ func (s *Search) Answered(now time.Time, id uint32) {
 		return
 	}
 	s.low = max(s.low, size)
+	s.kept = s.kept || size == s.limit
 	switch {
 	case size >= s.limit && (s.phase == check || s.phase == volley):
 		s.limit = size

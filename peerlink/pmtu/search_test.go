@@ -111,6 +111,18 @@ func TestAPathThatShrinksIsNoticedUnderLoad(t *testing.T) {
 	}
 }
 
+func TestAPathThatShrinksDuringTheSearchIsNoticed(t *testing.T) {
+	for wait := range 30 {
+		r := newRoad(New(520, 1443), 1343, 0)
+		r.pass(time.Duration(wait)*150*time.Millisecond, true)
+		r.size = 1223
+		took := r.until(t, 2500*time.Millisecond, true, func() bool { return r.s.Limit() <= 1223 })
+		if took > 2500*time.Millisecond {
+			t.Errorf("after %v of searching: noticed after %v", time.Duration(wait)*150*time.Millisecond, took)
+		}
+	}
+}
+
 func TestAPathThatGrowsIsNoticedInTime(t *testing.T) {
 	r := newRoad(New(520, 1443), 1223, 0)
 	r.pass(10*time.Second, true)

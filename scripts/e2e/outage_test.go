@@ -99,10 +99,7 @@ func TestAConnectionInsideSurvivesARouterThatForgets(t *testing.T) {
 	b.reaches(b.Right, ip4(2))
 }
 
-const noMTU = "finding the path's MTU (--mtu 0) where ICMP is swallowed"
-
 func TestAnMTUThatNobodyTellsIsFound(t *testing.T) {
-	missing(t, noMTU)
 	for _, mtu := range []int{1400, 1280} {
 		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
 			b := newBadLine(t, plain(t), lab.ImpairedConfig{NAT: true}, fmt.Sprintf("mtu=%d", mtu), "--mtu", "0")
@@ -115,7 +112,6 @@ func TestAnMTUThatNobodyTellsIsFound(t *testing.T) {
 }
 
 func TestAConnectionInsideSurvivesAPathThatNarrows(t *testing.T) {
-	missing(t, noMTU)
 	b := newBadLine(t, plain(t), lab.ImpairedConfig{NAT: true}, "rate=50mbit queue=50ms mtu=1400", "--mtu", "0")
 	s := b.bulk()
 	b.turn("mtu=1280")
