@@ -34,11 +34,11 @@ func (s *station) actor(path string) (found control.ActorView) {
 	return found
 }
 
-// outage sends packets along all streams for ten seconds and returns when the
+// outage sends packets along all streams for eight seconds and returns when the
 // last of those that were lost was sent.
 func outage(m *mesh, all []*stream) (last time.Duration) {
-	const every = 20 * time.Millisecond
-	for range 10 * time.Second / every {
+	const every = 50 * time.Millisecond
+	for range 8 * time.Second / every {
 		for _, s := range all {
 			s.send()
 		}
@@ -77,7 +77,7 @@ func TestAfterAPanicInAnyActorTrafficIsBackInTwoSeconds(t *testing.T) {
 				if after.Restarts != before.Restarts+1 || !strings.Contains(after.LastError, "failure asked for") {
 					t.Errorf("%s: %s shows %d restarts (before: %d), last error %q", at.cfg.Name, path, after.Restarts, before.Restarts, after.LastError)
 				}
-				m.pass(30 * time.Second)
+				m.pass(10 * time.Second)
 			}
 		}
 		for _, s := range []*station{seed, a, b} {

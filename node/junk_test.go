@@ -40,7 +40,7 @@ func TestForgedAndReplayedDatagramsAtEveryNodeChangeNothing(t *testing.T) {
 		a, b := m.site(2, forged(2)), m.site(3, forged(3))
 		m.reachAll(10*time.Second, seed, a, b)
 		all := streams(seed, a, b)
-		for range 10 * 200 { // beyond a change of keys
+		for range 10 * 130 { // beyond a change of keys
 			for _, s := range all {
 				s.send()
 			}

@@ -67,11 +67,11 @@ func TestNewKeysEveryTwoMinutesCostNoPacket(t *testing.T) {
 		all := streams(seed, a, b)
 		handshake := func(of *station) time.Time { return a.node.peers.Peer(of.node.hello.ID).Snapshot().Handshake }
 		first := map[*station]time.Time{seed: handshake(seed), b: handshake(b)}
-		for range 20 * 300 { // five minutes: two changes of keys on each link
+		for range 10 * 270 { // four minutes and a half: two changes of keys on each link
 			for _, s := range all {
 				s.send()
 			}
-			m.pass(50 * time.Millisecond)
+			m.pass(100 * time.Millisecond)
 		}
 		m.pass(time.Second)
 		eachOnce(t, all)

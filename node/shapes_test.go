@@ -147,7 +147,7 @@ func TestAnIdleMeshIsQuiet(t *testing.T) {
 		m.pass(time.Minute)
 		var datagrams, bytes int
 		m.net.Tap(func(_, _ netip.AddrPort, b []byte) { datagrams, bytes = datagrams+1, bytes+len(b) })
-		const quiet = 20 * time.Minute
+		const quiet = 15 * time.Minute
 		m.pass(quiet)
 		m.net.Tap(nil)
 		// Three links to the seed and one or three between sites, which are
