@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -39,9 +38,6 @@ func Reserve(addr netip.AddrPort, listen bool) (*Reservation, error) {
 	r := &Reservation{fd: fd}
 	if err := r.bind(a, addr.Port(), listen); err != nil {
 		unix.Close(fd)
-		if errors.Is(err, unix.EADDRINUSE) {
-			return nil, fmt.Errorf("reserve %v: another program has this port (see `ss -ltnp`): %w", addr, err)
-		}
 		return nil, fmt.Errorf("reserve %v: %w", addr, err)
 	}
 	return r, nil

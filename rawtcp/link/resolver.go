@@ -168,11 +168,14 @@ func (r *Resolver) resolve(n *NextHop) {
 	if was.dev != nil && is.dev != nil && was.dev.index == is.dev.index && was.source == is.source && was.ready == is.ready {
 		return // the neighbour or the MTU: nothing an operator asks about
 	}
-	name := "none"
+	name, source := "-", "-"
 	if is.dev != nil {
 		name = is.dev.name
 	}
-	r.log.Info("underlay route changed", "remote", n.dst, "interface", name, "source", is.source, "up", is.ready)
+	if is.source.IsValid() {
+		source = is.source.String()
+	}
+	r.log.Info("underlay route changed", "remote", n.dst, "interface", name, "source", source, "up", is.ready)
 }
 
 // poke asks Run to look at all routes again. It never waits.
