@@ -43,6 +43,11 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	}
 	undo.add(device.Close)
 
+	if !cfg.InterfaceAsked && cfg.StateDir == "" && device.Name() != cfg.Interface {
+		log.Warn("the usual interface is taken: this node uses another one, and the identity kept for that one; "+
+			"to be the same node at every start, name an interface with --interface, or a directory with --state-dir",
+			"taken", cfg.Interface, "interface", device.Name(), "state", cfg.StatePath(device.Name()))
+	}
 	state, err := keys.OpenStateDir(cfg.StatePath(device.Name()))
 	if err != nil {
 		return err

@@ -29,6 +29,7 @@ type Directory struct {
 	sessions table
 	box      *actors.Mailbox[message.ToPeers]
 	strange  strangers
+	troubles seedTroubles
 	joined   atomic.Pointer[[]string] // seeds added while running; written by the peers actor only
 	sup      atomic.Pointer[actors.Supervisor]
 	fullSaid atomic.Int64 // Directory.now of the last warning about a full queue

@@ -205,8 +205,10 @@ func (s *seed) serve(ctx context.Context, path packet.Path) (pause time.Duration
 			return 0, false
 		}
 		if s.silent++; s.silent == inits {
-			s.log.Warn(fmt.Sprintf("Decryption error (wrong key?): %s accepts the connection but answers no handshake; "+
-				"check that both sides have the same key, and that a node of this mesh listens there", s.address))
+			trouble := fmt.Sprintf("Decryption error (wrong key?): %s accepts the connection but answers no handshake; "+
+				"check that both sides have the same key, and that a node of this mesh listens there", s.address)
+			s.log.Warn(trouble)
+			s.d.troubles.note(s.address, trouble)
 		}
 	}
 	return 0, false
@@ -298,10 +300,14 @@ func (s *seed) watch(ctx context.Context, path packet.Path, up bool) (pause time
 }
 
 // wasUp lets the backoff begin anew.
-func (s *seed) wasUp() { s.delay, s.problem, s.lastUp = minRedial, "", time.Now() }
+func (s *seed) wasUp() {
+	s.delay, s.problem, s.lastUp = minRedial, "", time.Now()
+	s.d.troubles.note(s.address, "")
+}
 
 // refused logs why this node may not join, once per reason.
 func (s *seed) refused(reason string) {
+	s.d.troubles.note(s.address, reason)
 	if s.problem != reason {
 		s.problem = reason
 		s.log.Error("the seed does not connect", "reason", reason)
@@ -310,6 +316,7 @@ func (s *seed) refused(reason string) {
 
 // trouble logs what keeps a path from being made, once per reason.
 func (s *seed) trouble(what string, err error) {
+	s.d.troubles.note(s.address, err.Error())
 	if reason := what + ": " + err.Error(); s.problem != reason {
 		s.problem = reason
 		s.log.Warn(what, "reason", err)

@@ -47,7 +47,7 @@ func (d *Directory) startLink(p *Peer) {
 // startSeed starts the actor of a seed unless it runs.
 func (d *Directory) startSeed(address string) {
 	_ = d.sup.Load().Start(actors.Spec{ // ErrExists is as good
-		Name: "seed/" + address, Permanent: true, New: func() actors.Actor { return newSeed(d, address) },
+		Name: seedPrefix + address, Permanent: true, New: func() actors.Actor { return newSeed(d, address) },
 	})
 }
 

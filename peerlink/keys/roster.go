@@ -41,6 +41,14 @@ type Entry struct {
 // Label names the node for a person, unmistakably: "office (3f2a9c01bb)".
 func (e Entry) Label() string { return fmt.Sprintf("%s (%s)", e.Name, e.ID.Brief()) }
 
+// label names a node that need not be known.
+func (r Roster) label(id message.NodeID) string {
+	if e, known := r.nodes[id]; known {
+		return e.Label()
+	}
+	return id.Brief()
+}
+
 // Self is the node whose roster it is: its own addresses are nobody else's.
 type Self struct {
 	ID        message.NodeID
@@ -93,7 +101,8 @@ func (r Roster) Refuses(self Self, id message.NodeID, addresses []netip.Prefix) 
 		}
 		for _, own := range self.Addresses {
 			if own.Addr() == a {
-				return fmt.Sprintf("address %s is the own address of %s (%s): choose another --address", a, self.Name, self.ID.Brief())
+				return fmt.Sprintf("address %s is the own address of %s (%s), and %s has it too: choose another --address for one of them",
+					a, self.Name, self.ID.Brief(), r.label(id))
 			}
 		}
 		if e, taken := r.Holder(a); taken && e.ID != id {
