@@ -95,7 +95,7 @@ func TestAfterAnythingThatHappensTheMeshFindsTogether(t *testing.T) {
 				m.pass(5 * time.Second)
 				for range 40 {
 					c.strike()
-					m.pass(time.Duration(c.IntN(int(8 * time.Second))))
+					m.pass(time.Duration(c.Int64N(int64(8 * time.Second))))
 				}
 				c.note("the end of all trouble")
 				c.mend()
