@@ -13,8 +13,8 @@ const (
 	Ack                 // TCP that only acknowledges: the next one says it again
 )
 
-// flowTable numbers the packets of bulk flows. Flows that share a slot are put in
-// order together, which costs them a little delay and nothing else. Its zero value
+// flowTable numbers the packets of TCP flows. Bulk flows that share a slot are put
+// in order together, which costs them a little delay and nothing else. Its zero value
 // is empty.
 type flowTable struct{ slots []numbering }
 
@@ -35,7 +35,7 @@ type numbering struct {
 }
 
 const (
-	flowSlots = 1024
+	flowSlots = 256
 	// flowPause ends a flow: what comes later is numbered anew.
 	flowPause    = int64(time.Second)
 	freshPackets = 48
@@ -44,11 +44,12 @@ const (
 	flatPeriods = 3
 )
 
-// number decides whether a packet is to be kept in order and numbers it. It says
-// whether a flow begins with it.
-func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (began bool) {
-	if class == Prompt || class == Ack || class == Stream && t.slots == nil {
-		return false
+// number decides whether a packet is to be kept in order, numbers it and finds its
+// lane. All TCP with a payload is: behind a hole it is of no use to anybody, and
+// TCP would take it for a sign of loss. It says whether a bulk flow begins.
+func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (lane Lane, began bool) {
+	if class == Prompt || class == Ack {
+		return PromptLane, false
 	}
 	if t.slots == nil {
 		t.slots = make([]numbering, flowSlots)
@@ -56,33 +57,36 @@ func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (began 
 	slot := hash % flowSlots
 	f := &t.slots[slot]
 	switch {
-	case !f.bulk || now-f.last > flowPause:
-		f.bulk = class == Bulk
-		if !f.bulk {
-			return false
-		}
-		began = true
-		f.hash, f.fresh, f.seq = hash, freshPackets, (f.seq+256)&^255
-		f.hasty, f.period, f.count, f.most, f.flat = true, now, 0, 0, 0
+	case now-f.last > flowPause || f.hash == 0, f.hash != hash && class == Bulk && !f.bulk:
+		*f = numbering{hash: hash, fresh: freshPackets, seq: (f.seq + 256) &^ 255}
 	case f.hash != hash && class != Bulk:
-		return false // a small packet of another flow
+		return PromptLane, false // the slot is another flow's
+	}
+	if class == Bulk && !f.bulk {
+		f.bulk, f.hasty, f.period, began = true, true, now, true
 	}
 	f.last = now
-	f.grow(now)
-	s.Hasty = f.hasty
-	s.Ordered, s.Slot, s.Seq = true, uint16(slot), f.seq
+	lane = BulkLane
+	switch {
+	case !f.bulk:
+		lane = PromptLane
+	case f.hasty:
+		lane = StartingLane
+		f.grow(now)
+	}
+	s.Ordered, s.Slot, s.Seq, s.Hasty = true, uint16(slot), f.seq, lane != BulkLane
 	f.seq++
 	if f.fresh > 0 {
 		f.fresh--
 		s.Fresh = true
 	}
-	return began
+	return lane, began
 }
 
 // grow counts a packet and finds out whether the flow still starts.
 func (f *numbering) grow(now int64) {
 	f.count++
-	if !f.hasty || now-f.period < startPeriod {
+	if now-f.period < startPeriod {
 		return
 	}
 	if f.count*4 > f.most*5 {

@@ -105,14 +105,8 @@ func (s *Sender) Active(class Class) bool { return s.watch && (class != Ack || s
 // returns what to send in its place as wire.Repairable. hash tells flows apart.
 func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class Class, partial bool, packet []byte) []byte {
 	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !s.plan.Repeat}
-	began := s.flows.number(now, hash, class, &shim)
-	lane, group := PromptLane, uint32(0)
-	switch {
-	case shim.Hasty:
-		lane = StartingLane
-	case shim.Ordered:
-		lane = BulkLane
-	}
+	lane, began := s.flows.number(now, hash, class, &shim)
+	group := uint32(0)
 	s.rate[lane].count(now)
 	s.probe(began, lane)
 	if code := s.plan.Lanes[lane]; code.Parity > 0 {

@@ -17,7 +17,7 @@ type Shim struct {
 	Final   bool // it will not be repeated
 	Repeat  bool // it was sent before
 	Again   bool // and is not the first repeat
-	Hasty   bool // its flow is starting: it must not be held for longer than parity takes
+	Hasty   bool // its flow is small or starting: it is held behind holes only, and not for long
 
 	Stamp uint16 // when it was sent, see stamp
 	Slot  uint16 // the flow, as the sender numbers them
