@@ -17,6 +17,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 	"github.com/openbmx/lightweight-tunnel/rawtcp"
 	"github.com/openbmx/lightweight-tunnel/routes"
+	"github.com/openbmx/lightweight-tunnel/routes/sysctl"
 )
 
 // Run runs a node on this machine, in the network namespace of the calling
@@ -53,6 +54,11 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 		return err
 	}
 	undo.add(state.Close)
+	tuned := openTuning(sysctl.Host{}, state.Path("tuned.json"), log.Named("kernel"))
+	if cfg.KernelTune { // before the transport, whose programs it is about
+		tuned.apply(settings)
+	}
+	undo.add(tuned.close)
 	identity, made, err := keys.LoadIdentity(state, time.Now())
 	if err != nil {
 		return err

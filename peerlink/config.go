@@ -33,8 +33,10 @@ type Config struct {
 	Hello  func() message.Hello
 	Dialer packet.Dialer
 	Seeds  []string // HOST:PORT each
-	// Keepalive is how long a link may be silent before it is probed. Timeout is
-	// how long nothing may arrive under traffic until the path counts as dead.
+	// Keepalive is how long a link may be silent, in either direction, before it is
+	// probed; traffic counts. Timeout is how long nothing may arrive until others
+	// are told that the peer is gone; a path that is silent under traffic is left
+	// after that time or 3 s, whichever is less.
 	Keepalive time.Duration
 	Timeout   time.Duration
 	// MTU is the largest packet that the overlay carries, in bytes: larger sizes of

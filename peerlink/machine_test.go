@@ -381,3 +381,76 @@ func TestLossMeter(t *testing.T) {
 		t.Errorf("share %v after loss ended", got)
 	}
 }
+
+func TestOthersHearOfASilentPeerAfterTheTimeoutAndThePathIsLeftBefore(t *testing.T) {
+	for _, c := range []struct{ timeout, left time.Duration }{
+		{2 * time.Second, 2 * time.Second},
+		{15 * time.Second, maxPatience},
+		{time.Minute, maxPatience},
+	} {
+		b := newBench(t)
+		b.m = newMachine(message.NodeID{2}, b.m.peer, DefaultKeepalive, c.timeout, func() float64 { return 0.5 })
+		s := b.up(&way{kind: packet.RawTCP})
+		b.pass(10*time.Second, true)
+		s.sealer.counter.Add(100)
+		left, gone := time.Duration(0), time.Duration(0)
+		for began := b.now; gone == 0 && b.now.Sub(began) < 2*time.Minute; {
+			b.pass(tickBusy, false)
+			if left == 0 && b.m.state(b.now) != Up {
+				left = b.now.Sub(began)
+			}
+			if left != 0 && !b.m.missing(b.now) {
+				gone = b.now.Sub(began)
+			}
+		}
+		const slack = 500 * time.Millisecond
+		if left < c.left || left > c.left+slack {
+			t.Errorf("timeout %v: the path was left after %v, want %v", c.timeout, left, c.left)
+		}
+		if want := max(c.timeout, left); gone < want-slack || gone > want+slack {
+			t.Errorf("timeout %v: others heard of it after %v", c.timeout, gone)
+		}
+	}
+}
+
+func TestASilentPathIsAskedOnAndTheSessionReturnsWithIt(t *testing.T) {
+	b := newBench(t)
+	p := &way{kind: packet.RawTCP}
+	s := b.up(p)
+	b.pass(10*time.Second, true)
+	s.sealer.counter.Add(100)
+	b.pass(20*time.Second, false)
+	if b.m.state(b.now) == Up || count[send](b) < 60 {
+		t.Fatalf("state %v, %d questions", b.m.state(b.now), count[send](b))
+	}
+	b.step(func() { b.m.heard(b.now, s.in, p, []wire.Frame{wire.Pong{}}, 1) })
+	if b.m.state(b.now) != Up || b.m.current != s || b.m.path != p {
+		t.Error("the path that is back is not taken with the old keys")
+	}
+}
+
+func TestAPathThatLostOneDirectionIsLeftAlthoughThePeerIsHeard(t *testing.T) {
+	b := newBench(t)
+	p := &way{kind: packet.RawTCP}
+	s := b.up(p)
+	b.pass(10*time.Second, true)
+	for range 100 {
+		b.rx = b.now
+		b.pass(tickBusy, false)
+		if b.m.state(b.now) != Up {
+			break
+		}
+	}
+	if b.m.state(b.now) == Up {
+		t.Fatal("it is kept")
+	}
+	b.step(func() { b.m.heard(b.now, s.in, p, []wire.Frame{wire.Ping{}}, 1) })
+	if b.m.state(b.now) == Up {
+		t.Error("the peer's questions are taken for answers")
+	}
+	fresh := &way{kind: packet.RawTCP}
+	b.step(func() { b.m.touch(b.now, s.in, fresh) })
+	if b.m.state(b.now) != Up || b.m.path != fresh {
+		t.Error("a new path is not taken")
+	}
+}

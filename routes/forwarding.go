@@ -6,37 +6,29 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/openbmx/lightweight-tunnel/routes/sysctl"
 )
 
 // Forwarding sees to it that this host forwards packets while it announces
 // networks behind it: without, hosts of other sites get no answer from them. It
 // is for one goroutine. Create it with [NewForwarding].
 type Forwarding struct {
-	sysctls Sysctls
+	sysctls sysctl.Values
 	tune    bool
 	log     hclog.Logger
-	memory  *sysctlMemory
+	memory  *sysctl.Memory
 	told    map[string]bool // what the log says already
-}
-
-// Sysctls reads and writes kernel parameters by their names with slashes, such
-// as "net/ipv4/ip_forward".
-type Sysctls interface {
-	Get(name string) (string, error)
-	Set(name, value string) error
-	// Interfaces lists the interfaces of a family, "ipv4" or "ipv6".
-	Interfaces(family string) ([]string, error)
 }
 
 // ForwardingConfig is what a Forwarding needs.
 type ForwardingConfig struct {
-	Sysctls  Sysctls // nil: those of this host, in the namespace of the calling thread
-	StateDir string  // where what was changed is remembered over a kill -9
-	Tune     bool    // may change sysctls (-kernel-tune)
+	Sysctls  sysctl.Values // nil: those of this host, in the namespace of the calling thread
+	StateDir string        // where what was changed is remembered over a kill -9
+	Tune     bool          // may change sysctls (-kernel-tune)
 	Log      hclog.Logger
 }
 
@@ -44,7 +36,7 @@ type ForwardingConfig struct {
 // put back.
 func NewForwarding(cfg ForwardingConfig) (*Forwarding, error) {
 	if cfg.Sysctls == nil {
-		cfg.Sysctls = procSys{}
+		cfg.Sysctls = sysctl.Host{}
 	}
 	if cfg.Log == nil {
 		cfg.Log = hclog.NewNullLogger()
@@ -52,8 +44,7 @@ func NewForwarding(cfg ForwardingConfig) (*Forwarding, error) {
 	if cfg.StateDir == "" {
 		return nil, errors.New("forwarding: no state directory")
 	}
-	boot, _ := cfg.Sysctls.Get("kernel/random/boot_id")
-	memory, err := openSysctlMemory(filepath.Join(cfg.StateDir, "sysctls.json"), boot)
+	memory, err := sysctl.Open(filepath.Join(cfg.StateDir, "sysctls.json"), cfg.Sysctls)
 	if err != nil {
 		// A damaged note must not keep the node from running; the values that it
 		// held stay as they are.
@@ -115,7 +106,7 @@ func (f *Forwarding) enable(name string) string {
 		err = f.keepInterfaces(name)
 	}
 	if err == nil {
-		err = f.set(name, now, "1")
+		err = f.memory.Set(f.sysctls, name, now, "1")
 	}
 	if err != nil {
 		return fmt.Sprintf("this host does not forward packets and that cannot be changed from here (%v); run `%s` on the host", err, command)
@@ -146,7 +137,7 @@ func (f *Forwarding) keepInterfaces(name string) error {
 			continue // gone in the meantime
 		}
 		if forwards != "0" {
-			if err := f.memory.add(change{Name: dir + "/forwarding", Was: forwards, Set: "0"}); err != nil {
+			if err := f.memory.Add(sysctl.Change{Name: dir + "/forwarding", Was: forwards, Set: "0"}); err != nil {
 				return err
 			}
 			continue
@@ -154,20 +145,9 @@ func (f *Forwarding) keepInterfaces(name string) error {
 		if now, err := f.sysctls.Get(dir + "/accept_ra"); err != nil || now != "1" {
 			continue
 		}
-		if err := f.set(dir+"/accept_ra", "1", "2"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := f.memory.Set(f.sysctls, dir+"/accept_ra", "1", "2"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-	}
-	return nil
-}
-
-// set remembers before it changes, so that a kill in between is harmless.
-func (f *Forwarding) set(name, was, value string) error {
-	if err := f.memory.add(change{Name: name, Was: was, Set: value}); err != nil {
-		return err
-	}
-	if err := f.sysctls.Set(name, value); err != nil {
-		return fmt.Errorf("set %s: %w", name, err)
 	}
 	return nil
 }
@@ -175,16 +155,4 @@ func (f *Forwarding) set(name, was, value string) error {
 // Restore puts back every value that this node, or a killed run of it, changed,
 // unless somebody changed it since. The last change goes back first: forwarding,
 // then what had to be adjusted to it.
-func (f *Forwarding) Restore() error {
-	var failed error
-	for _, c := range slices.Backward(f.memory.changes()) {
-		now, err := f.sysctls.Get(c.Name)
-		if err == nil && now == c.Set {
-			err = f.sysctls.Set(c.Name, c.Was)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // an interface may be gone
-			failed = errors.Join(failed, fmt.Errorf("put %s back to %s: %w", c.Name, c.Was, err))
-		}
-	}
-	return errors.Join(failed, f.memory.clear())
-}
+func (f *Forwarding) Restore() error { return f.memory.Restore(f.sysctls) }

@@ -12,6 +12,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/openbmx/lightweight-tunnel/routes/sysctl"
 )
 
 // inNamespace moves the test to a network namespace of its own, which ends with the test.
@@ -131,7 +133,7 @@ func TestKernelRoutesFollowWhatIsWanted(t *testing.T) {
 	if !strings.Contains(string(filter), "mesh0") {
 		t.Fatal("the test is not in its namespace")
 	}
-	if v, _ := (procSys{}).Get("net/ipv4/conf/mesh0/rp_filter"); v != "2" {
+	if v, _ := (sysctl.Host{}).Get("net/ipv4/conf/mesh0/rp_filter"); v != "2" {
 		t.Fatalf("reverse path filter is %s", v)
 	}
 }
@@ -270,13 +272,13 @@ func TestForwardingOfARealHostIsPutBack(t *testing.T) {
 	values := func() (all []string) {
 		for _, n := range []string{forward4, forward6, "net/ipv4/conf/eth0/forwarding", "net/ipv6/conf/eth0/forwarding",
 			"net/ipv6/conf/eth0/accept_ra", "net/ipv4/conf/lo/forwarding"} {
-			v, err := procSys{}.Get(n)
+			v, err := sysctl.Host{}.Get(n)
 			must(t, err)
 			all = append(all, n+"="+v)
 		}
 		return all
 	}
-	must(t, procSys{}.Set("net/ipv4/conf/lo/forwarding", "1"))
+	must(t, sysctl.Host{}.Set("net/ipv4/conf/lo/forwarding", "1"))
 	before := values()
 	f, err := NewForwarding(ForwardingConfig{StateDir: t.TempDir(), Tune: true})
 	must(t, err)

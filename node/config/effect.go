@@ -21,7 +21,6 @@ var notYet = []struct {
 	{"broadcast_throttle_ms", false, nil, "slowing broadcasts down (broadcast_throttle_ms)"},
 	{"enable_incremental_update", false, nil, "switching incremental updates (enable_incremental_update)"},
 	{"max_peer_info_batch_size", false, nil, "the size of update batches (max_peer_info_batch_size)"},
-	{"enable_kernel_tune", true, func(c Config) bool { return c.KernelTune }, "kernel settings beyond forwarding (enable_kernel_tune)"},
 	{"metrics", false, nil, "metrics (metrics)"},
 	{"memory", false, func(c Config) bool { return c.Memory != 0 }, "the ceiling for buffers and queues (memory)"},
 	{"recv_queue_size", false, nil, "the length of the receive queue (recv_queue_size)"},
