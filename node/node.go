@@ -193,6 +193,7 @@ const goodbyeTime = 400 * time.Millisecond
 // sayGoodbye lets gossip tell the others that this node leaves, as long as links
 // and pumps still run.
 func (n *Node) sayGoodbye() {
+	n.peers.StopDialing()
 	ctx, cancel := context.WithTimeout(context.Background(), goodbyeTime)
 	defer cancel()
 	err, unasked := actors.Ask(ctx, n.gossipBox.Ref(), func(r actors.Reply[error]) message.ToGossip {

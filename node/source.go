@@ -140,7 +140,9 @@ func (s source) Status() control.StatusView {
 		}
 	}
 	if len(n.cfg.Seeds) > 0 && !slices.ContainsFunc(peers, func(p control.PeerView) bool { return p.Seed && p.Link.State == control.Up }) {
-		v.Problems = append(v.Problems, fmt.Sprintf("no seed is reached (%s): is a node listening there, and is the key the same?", strings.Join(n.cfg.Seeds, ", ")))
+		for _, seed := range n.cfg.Seeds {
+			v.Problems = append(v.Problems, fmt.Sprintf("no seed is reached: %s: %s", seed, cmp.Or(n.peers.SeedTrouble(seed), "no answer yet")))
+		}
 	}
 	tree := actorView(n.root.Tree())
 	v.Actors = tree.Children

@@ -45,7 +45,7 @@ type Conditions struct {
 }
 
 const (
-	promptDeadline = 8 * time.Millisecond
+	promptDeadline = 9 * time.Millisecond
 	bulkDeadline   = 12 * time.Millisecond
 	startDeadline  = 4 * time.Millisecond // a sixteenth of the round trip, if that is less
 	fixedDeadline  = 5 * time.Millisecond
@@ -55,7 +55,7 @@ const (
 	// Up to repeatRTT a repeat mends what parity did not, so parity may leave
 	// something; beyond, everything rests on it.
 	repeatRTT     = 200 * time.Millisecond
-	leftToRepeat  = 0.006  // of what cannot wait
+	leftToRepeat  = 0.0065 // of what cannot wait
 	leftOfBulk    = 0.0002 // each time, the TCP inside stalls for a round trip
 	leftOfStart   = 0.00002
 	leftForGood   = 0.0005

@@ -315,6 +315,9 @@ func (s *Sender) missing(now int64, r *Report, counter uint64) {
 		return
 	}
 	copies := max(s.plan.Copies[min(e.repeats, 1)], 1)
+	if !e.shim.Ordered && e.repeats == 0 {
+		copies = 1 // nobody stalls for it
+	}
 	e.repeats++
 	e.queued = true
 	s.queue = append(s.queue, repeat{number: number, copies: copies})

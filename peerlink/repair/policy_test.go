@@ -1,0 +1,87 @@
+package repair
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+const rtt50 = 50 * time.Millisecond
+
+// rates are those of a video, a flow that starts, and one at 100 Mbit/s.
+var rates = [lanes]float64{1786, 500, 8000}
+
+func TestThePlanFollowsWhatIsMeasured(t *testing.T) {
+	insured := Decide(Conditions{Loss: 0.01, Burst: 1, RTT: rtt50, Rate: rates}, Plan{})
+	for _, c := range []struct {
+		name   string
+		in     Conditions
+		before Plan
+		check  func(Plan) bool
+	}{
+		{"a clean link has no parity at all", Conditions{Burst: 1, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool { return !p.insured() && p.Repeat }},
+		{"a loss in 500 is left to repeats", Conditions{Loss: 0.002, Burst: 1, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool { return !p.insured() }},
+		{"parity stays until the loss is well below where it began", Conditions{Loss: 0.003, Burst: 1, RTT: rtt50, Rate: rates}, insured,
+			func(p Plan) bool { return p.insured() }},
+		{"and ends then", Conditions{Loss: 0.001, Burst: 1, RTT: rtt50, Rate: rates}, insured,
+			func(p Plan) bool { return !p.insured() }},
+		{"a video at 5 % costs at most a fifth", Conditions{Loss: 0.05, Burst: 1, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool { return p.Lanes[PromptLane].cost() > 0 && p.Lanes[PromptLane].cost() <= 0.2 }},
+		{"a lone packet gets one more", Conditions{Loss: 0.05, Burst: 1, RTT: rtt50, Rate: [lanes]float64{60, 0, 0}}, Plan{},
+			func(p Plan) bool { return p.Lanes[PromptLane].Data == 1 && p.Lanes[PromptLane].Parity == 1 }},
+		{"bulk at 3 % costs at most a seventh", Conditions{Loss: 0.03, Burst: 1, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool { return p.Lanes[BulkLane].cost() > 0.05 && p.Lanes[BulkLane].cost() <= 1.0/7 }},
+		{"long bursts are repeated, not insured, but for flows that start", Conditions{Loss: 0.03, Burst: 8, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool {
+				return p.Lanes[BulkLane].Parity == 0 && p.Lanes[PromptLane].Parity == 0 && p.Lanes[StartingLane].Parity >= 16
+			}},
+		{"where repeats come too late, bursts are spread over groups", Conditions{Loss: 0.03, Burst: 5, RTT: 400 * time.Millisecond, Rate: rates}, Plan{},
+			func(p Plan) bool { return p.Lanes[PromptLane].Depth == 5 && p.Lanes[PromptLane].Parity > 0 }},
+		{"a link that swallows half is not fed", Conditions{Loss: 0.5, Burst: 1, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool { return !p.insured() }},
+	} {
+		if p := Decide(c.in, c.before); !c.check(p) {
+			t.Errorf("%s: %+v gives %+v", c.name, c.in, p)
+		}
+	}
+}
+
+func TestASmallChangeOfTheLossChangesNoCode(t *testing.T) {
+	before := Decide(Conditions{Loss: 0.03, Burst: 1, RTT: rtt50, Rate: rates}, Plan{})
+	for _, loss := range []float64{0.0295, 0.0305, 0.031} {
+		p := Decide(Conditions{Loss: loss, Burst: 1, RTT: rtt50, Rate: rates}, before)
+		if p.Lanes[PromptLane] != before.Lanes[PromptLane] || p.Lanes[BulkLane] != before.Lanes[BulkLane] {
+			t.Errorf("at %v: %+v instead of %+v", loss, p, before)
+		}
+	}
+}
+
+func TestUnrecoveredIsWhatASimulationFinds(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, c := range []struct {
+		k, m int
+		loss float64
+	}{{10, 3, 0.05}, {20, 2, 0.03}, {1, 1, 0.05}, {5, 1, 0.1}} {
+		lost, groups := 0, 200_000
+		for range groups {
+			data, all := 0, 0
+			for i := range c.k + c.m {
+				if random.Float64() < c.loss {
+					if all++; i < c.k {
+						data++
+					}
+				}
+			}
+			if all > c.m {
+				lost += data
+			}
+		}
+		found := float64(lost) / float64(groups*c.k)
+		if want := Unrecovered(c.k, c.m, c.loss); math.Abs(found-want) > 0.1*want+1e-5 {
+			t.Errorf("%d+%d at %v: %v, simulated %v", c.k, c.m, c.loss, want, found)
+		}
+	}
+}
