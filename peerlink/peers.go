@@ -276,7 +276,7 @@ func (p *peers) refuse(now time.Time, q proved, code wire.Code, reason string) {
 			peer.box.Ref().Offer(judged{refusal: reason})
 		}
 	}
-	if code != wire.RefusedSelf && p.once(now, hello.ID.String()+reason) {
+	if q.seed == "" && code != wire.RefusedSelf && p.once(now, hello.ID.String()+reason) {
 		p.log.Warn("a node was refused", "peer", hello.Name, "id", hello.ID.Brief(), "path", pathName(q.path), "reason", reason)
 	}
 }
