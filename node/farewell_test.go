@@ -51,3 +51,19 @@ func TestStatusSaysWhyNoSeedIsReached(t *testing.T) {
 		}
 	})
 }
+
+// A seed that was named at run time counts like one of the configuration.
+func TestStatusSpeaksOfSeedsThatWereJoinedAtRunTime(t *testing.T) {
+	inMesh(t, func(t *testing.T, m *mesh) {
+		lone := m.seed("ams-seed", seedAddress, "10.0.0.100/24")
+		if status := (source{lone.node}).Status(); !status.Healthy {
+			t.Fatalf("alone it is unwell: %v", status.Problems)
+		}
+		if err := (source{lone.node}).Join(t.Context(), "203.0.113.77:9000"); err != nil {
+			t.Fatal(err)
+		}
+		m.eventually(10*time.Second, "the status names the seed that does not answer", func() bool {
+			return strings.Contains(strings.Join((source{lone.node}).Status().Problems, "\n"), "no seed is reached: 203.0.113.77:9000: ")
+		})
+	})
+}

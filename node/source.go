@@ -139,8 +139,8 @@ func (s source) Status() control.StatusView {
 			v.Problems = append(v.Problems, fmt.Sprintf("%s: %s", p.Name, p.Link.Error))
 		}
 	}
-	if len(n.cfg.Seeds) > 0 && !slices.ContainsFunc(peers, func(p control.PeerView) bool { return p.Seed && p.Link.State == control.Up }) {
-		for _, seed := range n.cfg.Seeds {
+	if seeds := n.peers.Seeds(); len(seeds) > 0 && !slices.ContainsFunc(peers, func(p control.PeerView) bool { return p.Seed && p.Link.State == control.Up }) {
+		for _, seed := range seeds {
 			v.Problems = append(v.Problems, fmt.Sprintf("no seed is reached: %s: %s", seed, cmp.Or(n.peers.SeedTrouble(seed), "no answer yet")))
 		}
 	}

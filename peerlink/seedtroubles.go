@@ -2,6 +2,7 @@ package peerlink
 
 import (
 	"maps"
+	"slices"
 	"sync/atomic"
 )
 
@@ -30,6 +31,19 @@ func (s *seedTroubles) note(seed, trouble string) {
 			return
 		}
 	}
+}
+
+// Seeds are all seeds, HOST:PORT as configured or added since. Any goroutine may ask.
+func (d *Directory) Seeds() []string {
+	all := slices.Clone(d.cfg.Seeds)
+	if joined := d.joined.Load(); joined != nil {
+		for _, s := range *joined {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
 }
 
 // SeedTrouble says in words for a user why a seed, HOST:PORT as configured, is
