@@ -166,7 +166,7 @@ func (w *kernelWire) refresh() {
 func (w *kernelWire) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	follow := func(f func(context.Context) error) {
 		defer func() {
 			if p := recover(); p != nil {
@@ -177,9 +177,10 @@ func (w *kernelWire) run(ctx context.Context) error {
 	}
 	go follow(w.resolver.Run)
 	go follow(w.guard.Run)
+	go follow(w.sender.Govern)
 	first := <-ended
 	cancel()
-	return errors.Join(first, <-ended)
+	return errors.Join(first, <-ended, <-ended)
 }
 
 func (w *kernelWire) describe() (guardName, receive string, reasons []string) {

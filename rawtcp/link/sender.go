@@ -41,6 +41,9 @@ type Sender struct {
 	resolver *Resolver
 	sockets  sockets
 	closed   atomic.Bool
+	buffer   int           // bytes, as asked for
+	sent     atomic.Uint64 // payload bytes, see governor
+	refused  atomic.Uint64 // bursts for which there was no room
 	spare    spares
 }
 
@@ -53,7 +56,7 @@ func NewSender(r *Resolver, opts Options) (*Sender, error) {
 	if opts.SendBuffer == 0 {
 		opts.SendBuffer = 1 << 20
 	}
-	s := &Sender{log: opts.Log, resolver: r}
+	s := &Sender{log: opts.Log, resolver: r, buffer: opts.SendBuffer}
 	var err error
 	if s.sockets, err = openSockets(opts); err != nil {
 		return nil, err
@@ -96,6 +99,7 @@ func (s *Sender) Send(hop *NextHop, t *packet.Train, ipLen, tcpLen int) error {
 		return ErrTooBig
 	}
 	var errno unix.Errno
+	size := len(t.Bytes())
 	switch {
 	case !h.framed || h.dev.refusesPacket.Load() || s.resolver.noPacket.Load():
 		errno = s.sendRaw(h, hop.dst, t, ipLen, tcpLen)
@@ -110,6 +114,12 @@ func (s *Sender) Send(hop *NextHop, t *packet.Train, ipLen, tcpLen int) error {
 				s.log.Info("interface refuses super-segments, sending single packets", "interface", h.dev.name)
 			}
 		}
+	}
+	switch errno {
+	case 0:
+		s.sent.Add(uint64(size))
+	case unix.EAGAIN, unix.ENOBUFS:
+		s.refused.Add(1)
 	}
 	return s.verdict(errno)
 }
