@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,13 +47,16 @@ func TestTheInterfaceFitsEveryPath(t *testing.T) {
 
 func TestTheInterfaceFollowsAndGoesOnAfterAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		links, refuse := []int{1300}, true
+		var refuse atomic.Bool
+		var limit atomic.Int64 // of the one link
+		refuse.Store(true)
+		limit.Store(1300)
 		var set []int
 		a := &mtuActor{
 			fitting: fitting{current: 1400, least: 576}, log: hclog.NewNullLogger(),
-			links: func() []int { return links },
+			links: func() []int { return []int{int(limit.Load())} },
 			set: func(mtu int) error {
-				if refuse {
+				if refuse.Load() {
 					return errors.New("busy")
 				}
 				set = append(set, mtu)
@@ -64,9 +68,9 @@ func TestTheInterfaceFollowsAndGoesOnAfterAnError(t *testing.T) {
 		go func() { done <- a.Run(ctx) }()
 		wait := func(d time.Duration) { <-time.After(d); synctest.Wait() }
 		wait(3 * time.Second)
-		refuse = false
+		refuse.Store(false)
 		wait(2 * time.Second)
-		links = []int{1350}
+		limit.Store(1350)
 		wait(time.Minute)
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
