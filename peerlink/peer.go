@@ -28,6 +28,8 @@ type Peer struct {
 	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
 	mending atomic.Pointer[repair.View]
 
+	claims claims // set for each new session
+
 	rxPackets, rxBytes   atomic.Uint64
 	txPackets, txBytes   atomic.Uint64
 	rxDropped, txDropped atomic.Uint64

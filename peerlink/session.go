@@ -42,9 +42,10 @@ type session struct {
 	fate      actors.Ref[fate]
 }
 
-// newSession makes a session of a handshake's result. mine and theirs are the
+// newSession makes a session of the result of a handshake whose peer may be here. mine and theirs are the
 // two names for it.
 func (d *Directory) newSession(peer *Peer, r noise.Result, mine, theirs uint32, path packet.Path, now time.Time) *session {
+	peer.claims.set(r.Hello.Addresses)
 	return &session{
 		in:      &Inbound{peer: peer, index: mine, aead: wire.NewAEAD(r.Receive), clock: d.now},
 		sealer:  &sealer{masker: d.masker, aead: wire.NewAEAD(r.Send), index: theirs},

@@ -190,7 +190,10 @@ func (i *Inbound) owns(peer *peerlink.Peer, src netip.Addr) bool {
 		return true
 	}
 	if !fib.Allowed(node, src) {
-		return false
+		// A new peer's first packets may be here before the routes know it.
+		if _, known := fib.Lookup(src); known || !peer.Claims(src) {
+			return false
+		}
 	}
 	i.src, i.fib, i.node = src, fib, node
 	return true
