@@ -44,11 +44,7 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	}
 	undo.add(device.Close)
 
-	if !cfg.InterfaceAsked && cfg.StateDir == "" && device.Name() != cfg.Interface {
-		log.Warn("the usual interface is taken: this node uses another one, and the identity kept for that one; "+
-			"to be the same node at every start, name an interface with --interface, or a directory with --state-dir",
-			"taken", cfg.Interface, "interface", device.Name(), "state", cfg.StatePath(device.Name()))
-	}
+	warnOfOtherInterface(log, cfg, device.Name())
 	state, err := keys.OpenStateDir(cfg.StatePath(device.Name()))
 	if err != nil {
 		return err
@@ -106,6 +102,17 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	log.Info("node runs", "name", cfg.Name, "id", identity.ID().Brief(), "interface", device.Name(),
 		"addresses", cfg.Addresses, "listen", cfg.Listen, "seeds", cfg.Seeds, "guard", transport.Status().Guard)
 	return n.Run(ctx)
+}
+
+// warnOfOtherInterface says that a node may not be who it was: where its state
+// lies depends on the interface, and that on who else runs here.
+func warnOfOtherInterface(log hclog.Logger, cfg config.Config, device string) {
+	if cfg.InterfaceAsked || cfg.StateDir != "" || device == cfg.Interface {
+		return
+	}
+	log.Warn("the usual interface is taken: this node uses another one, and the identity kept for that one; "+
+		"to be the same node at every start, name an interface with --interface, or a directory with --state-dir",
+		"taken", cfg.Interface, "interface", device, "state", cfg.StatePath(device))
 }
 
 // dialTimeout is short, because between the last SYN of one try and the first of
