@@ -14,7 +14,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/node/simnet"
 	"github.com/openbmx/lightweight-tunnel/node/tun"
-	"github.com/openbmx/lightweight-tunnel/routes"
 )
 
 // blamed takes the failures that were reported of e's pumps.
@@ -324,23 +323,6 @@ func TestARelayThatIsOutOfReachTellsNoSenderAnMTU(t *testing.T) {
 		a.send(udp(a, tr.b, "patience"))
 		if got := a.sink.packets(t); len(got) != 0 || a.count(TooBig) != 0 {
 			t.Errorf("%d ICMP errors, %d packets count as too big", len(got), a.count(TooBig))
-		}
-	})
-}
-
-// The routes hear of a link after the peer does, who may send at once.
-func TestAPeersFirstPacketsNeedNotWaitForTheRoutes(t *testing.T) {
-	withTrio(t, func(t *testing.T, tr trio) {
-		a, b, hub := tr.a, tr.b, tr.hub
-		hub.in.FIB = func() *routes.FIB { return nil }
-		frames := loads(a, hub)["small UDP"]
-		a.send(frames...)
-		hub.receive()
-		whole(t, hub.sink.packets(t), frames...)
-		a.send(udpBytes(b.addr, hub.addr, []byte("I am b")), udpBytes(netip.MustParseAddr("10.0.0.99"), hub.addr, []byte("I am nobody")))
-		hub.receive()
-		if n := hub.count(SpoofedSource); n != 2 || len(hub.sink.packets(t)) != 0 {
-			t.Errorf("%d packets count as spoofed, want 2", n)
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/openbmx/lightweight-tunnel/node/simnet"
 	"github.com/openbmx/lightweight-tunnel/node/tun"
+	"github.com/openbmx/lightweight-tunnel/routes"
 )
 
 // loads are the kinds of traffic that the data path carries in bulk.
@@ -115,6 +116,23 @@ func TestSegmentsThatDoNotFitARelayedPathAreCutAgain(t *testing.T) {
 		}
 		if !bytes.Equal(got, stream) {
 			t.Errorf("%d bytes arrived, not the %d that were sent", len(got), len(stream))
+		}
+	})
+}
+
+// The routes hear of a link after the peer does, who may send at once.
+func TestAPeersFirstPacketsNeedNotWaitForTheRoutes(t *testing.T) {
+	withTrio(t, func(t *testing.T, tr trio) {
+		a, b, hub := tr.a, tr.b, tr.hub
+		hub.in.FIB = func() *routes.FIB { return nil }
+		frames := loads(a, hub)["small UDP"]
+		a.send(frames...)
+		hub.receive()
+		whole(t, hub.sink.packets(t), frames...)
+		a.send(udpBytes(b.addr, hub.addr, []byte("I am b")), udpBytes(netip.MustParseAddr("10.0.0.99"), hub.addr, []byte("I am nobody")))
+		hub.receive()
+		if n := hub.count(SpoofedSource); n != 2 || len(hub.sink.packets(t)) != 0 {
+			t.Errorf("%d packets count as spoofed, want 2", n)
 		}
 	})
 }
