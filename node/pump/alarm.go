@@ -13,7 +13,7 @@ type alarm struct {
 // set sees to it that the pump is woken at a time. An earlier one for which the
 // alarm is set stays; that it then comes too early is no harm.
 func (a *alarm) set(now, at int64) {
-	if at == 0 || a.at != 0 && a.at <= at {
+	if at == 0 || a.at > now && a.at <= at {
 		return
 	}
 	a.at = at

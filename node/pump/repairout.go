@@ -24,6 +24,7 @@ type peerSender struct {
 	peer  *peerlink.Peer
 	busy  bool
 	due   int64
+	asked int64 // when the link was last asked for its round trip
 	shown int64 // when the view was last published
 	view  repair.View
 }
@@ -82,6 +83,10 @@ func (o *Outbound) sendMarked(out *peerlink.Outbound) bool {
 		return false
 	}
 	now, hash, session := o.Repair.now(), uint32(0), out.Session()
+	if s.RTTUnknown() && now-s.asked >= showEvery {
+		s.asked = now
+		s.Learn(int64(s.peer.Snapshot().RTT))
+	}
 	for p := o.split.next(); p != nil; p = o.split.next() {
 		class := classify(&o.split.in, p)
 		if !s.Active(class) {

@@ -44,6 +44,11 @@ type Conditions struct {
 	Rate  [lanes]float64 // packets per second
 }
 
+// total is the packets per second of all lanes.
+func (c *Conditions) total() float64 {
+	return c.Rate[PromptLane] + c.Rate[StartingLane] + c.Rate[BulkLane]
+}
+
 const (
 	promptDeadline = 9 * time.Millisecond
 	bulkDeadline   = 12 * time.Millisecond
@@ -54,21 +59,27 @@ const (
 	lossOn, lossOff = 0.004, 0.002
 	// Up to repeatRTT a repeat mends what parity did not, so parity may leave
 	// something; beyond, everything rests on it.
-	repeatRTT     = 200 * time.Millisecond
-	leftToRepeat  = 0.0065 // of what cannot wait
-	leftOfBulk    = 0.0002 // each time, the TCP inside stalls for a round trip
-	leftOfStart   = 0.00002
-	leftForGood   = 0.0005
-	longBurst     = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
-	maxPrompt     = 32
-	startGroup    = 20 // what is not full at the deadline gets the parity of a short group
-	maxDepth      = 8
+	repeatRTT    = 200 * time.Millisecond
+	leftToRepeat = 0.005  // of what cannot wait
+	leftOfBulk   = 0.0002 // each time, the TCP inside stalls for a round trip
+	leftOfStart  = 0.00002
+	leftForGood  = 0.0005
+	longBurst    = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
+	maxPrompt    = 32
+	startGroup   = 20 // what is not full at the deadline gets the parity of a short group
+	maxDepth     = 8
+	// Between neighbours TCP mends a few losses in no time, and what is lost at such
+	// a rate (packets per second) the machines themselves could not keep up with.
+	fastRate      = 30_000
 	hopelessLoss  = 0.4  // beyond, parity only feeds what swallows it
 	maxParityCost = 0.35 // of bulk
 )
 
 // Decide makes a plan for what is measured. before is the plan in force.
 func Decide(c Conditions, before Plan) Plan {
+	if c.RTT > 0 && c.RTT < time.Duration(nearRTT) && (c.Loss < lossOff || c.total() > fastRate) {
+		return Plan{}
+	}
 	p := Plan{Repeat: true, Copies: [2]int{1, 1}}
 	if c.Loss > 0.05 {
 		p.Copies[1] = 3
@@ -118,7 +129,7 @@ func choose(c Conditions, lane Lane, deadline time.Duration, left float64, least
 	code.Data, code.Parity = cheapest(min(fits, most), c.Loss, left)
 	old := before.Lanes[lane]
 	if old.Parity > 0 && old.Depth == depth && old.Deadline == deadline && old.Data <= fits*5/4 &&
-		Unrecovered(old.Data, old.Parity, c.Loss) <= left*1.3 &&
+		Unrecovered(old.Data, old.Parity, c.Loss) <= left*1.15 &&
 		old.cost() <= 1.1*code.cost() {
 		return old
 	}

@@ -12,6 +12,8 @@ type queueMeter struct {
 
 	least   [2]int32 // differences, relative to ref; of this period and the one before
 	deepest [2]int32 // lateness, the same
+	batch   int64    // when the newest came; those that are read at once say one thing
+	low     [3]int32 // least lateness of this batch and the two before
 	since   int64    // beginning of this period
 }
 
@@ -39,7 +41,12 @@ func (q *queueMeter) sample(now int64, sent uint16) {
 	}
 	q.least[0] = min(q.least[0], d)
 	q.last = max(d-min(q.least[0], q.least[1]), 0)
-	q.deepest[0] = max(q.deepest[0], q.last)
+	// A receiver that was busy elsewhere makes one batch late, a queue makes all.
+	if now != q.batch {
+		q.deepest[0] = max(q.deepest[0], min(q.low[0], q.low[1], q.low[2]))
+		q.low[2], q.low[1], q.low[0], q.batch = q.low[1], q.low[0], q.last, now
+	}
+	q.low[0] = min(q.low[0], q.last)
 }
 
 // late is what the newest datagram was late, in nanoseconds.

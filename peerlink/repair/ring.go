@@ -30,17 +30,19 @@ type where struct {
 }
 
 const (
-	minEntries = 64
-	maxEntries = 4096
+	minEntries  = 64
+	maxEntries  = 4096
+	nearEntries = 512 // while the round trip is short, or not known yet
 )
 
-// add returns the entry for a packet of n bytes that is sent under counter.
-func (r *ring) add(now int64, index uint32, counter uint64, n int) *entry {
+// add returns the entry for a packet of n bytes that is sent under counter. The
+// ring grows up to most entries while its oldest is younger than life.
+func (r *ring) add(now, life int64, most int, index uint32, counter uint64, n int) *entry {
 	if len(r.entries) == 0 {
 		r.resize(minEntries)
 	}
 	e := &r.entries[r.head&uint64(len(r.entries)-1)]
-	if len(r.entries) < maxEntries && e.buf != nil && now-e.sent < repeatLife {
+	if len(r.entries) < most && e.buf != nil && now-e.sent < life {
 		r.resize(2 * len(r.entries))
 		e = &r.entries[r.head&uint64(len(r.entries)-1)]
 	}

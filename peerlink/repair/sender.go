@@ -59,6 +59,8 @@ const (
 	lossMemory  = int64(30 * time.Second)
 
 	repeatLife = int64(500 * time.Millisecond) // a packet older than that is not repeated
+	nearLife   = int64(50 * time.Millisecond)  // the same, beside the round trip
+	nearRTT    = int64(5 * time.Millisecond)   // shorter ones are those of neighbours
 	maxRepeats = 4
 	maxQueue   = 2048
 	// Repeats may take repeatShare of what is sent, and maxTokens at once.
@@ -67,13 +69,14 @@ const (
 
 	// Probes of an unknown link: with the first packet of a flow, with each that
 	// follows, and at most.
-	firstProbes = 100
-	moreProbes  = 3
-	maxProbes   = 400
+	firstProbes = 40
+	moreProbes  = 2
+	maxProbes   = 250
 
 	firstBeat   = int64(10 * time.Millisecond)
 	maxBeats    = 4
 	decideEvery = int64(250 * time.Millisecond)
+	restTime    = int64(5 * time.Second) // after the decision to let go
 )
 
 // NewSender returns a sender that chooses by itself: it watches the first packets
@@ -99,7 +102,9 @@ func (s *Sender) numberGroups() {
 }
 
 // Active says whether a packet of the class is to be given to Add.
-func (s *Sender) Active(class Class) bool { return s.watch && (class != Ack || s.fixed) }
+func (s *Sender) Active(class Class) bool {
+	return s.watch && (class != Ack || s.fixed) && (s.plan.Repeat || s.plan.insured())
+}
 
 // Add takes a packet that is about to be sent under counter of session index and
 // returns what to send in its place as wire.Repairable. hash tells flows apart.
@@ -122,7 +127,8 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 		s.scratch = append(shim.Append(s.scratch[:0]), packet...)
 		return s.scratch
 	}
-	e := s.ring.add(now, index, counter, len(packet))
+	life, most := s.span()
+	e := s.ring.add(now, life, most, index, counter, len(packet))
 	e.shim, e.group = shim, group
 	copy(e.buf[maxShim:], packet)
 	return e.plain()
@@ -288,9 +294,33 @@ func (s *Sender) Report(now int64, r *Report) {
 			}
 		}
 	}
+	if !s.plan.Repeat && !s.plan.insured() && now-s.decided < restTime {
+		return // what passes unmarked is not counted: look again later
+	}
 	if now-s.decided > decideEvery || lost > 0 && !s.plan.insured() {
 		s.decided = now
 		s.plan = Decide(s.conditions(now), s.plan)
+	}
+}
+
+// span is how long copies are of use, and how many may be kept. Where a round trip
+// is short a loss is known soon, and what comes at a higher rate than a few copies
+// can follow is nothing that a repeat could mend.
+func (s *Sender) span() (life int64, most int) {
+	if s.rtt < nearRTT {
+		return nearLife, nearEntries
+	}
+	return min(6*s.rtt+nearLife, repeatLife), maxEntries
+}
+
+// RTTUnknown says whether [Sender.Learn] would be of use.
+func (s *Sender) RTTUnknown() bool { return s.rtt == 0 }
+
+// Learn takes a round trip that the link has measured, in nanoseconds; the
+// reports tell later ones.
+func (s *Sender) Learn(rtt int64) {
+	if rtt > 0 {
+		s.learn(rtt)
 	}
 }
 
