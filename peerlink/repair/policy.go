@@ -60,7 +60,7 @@ const (
 	// Up to repeatRTT a repeat mends what parity did not, so parity may leave
 	// something; beyond, everything rests on it.
 	repeatRTT    = 200 * time.Millisecond
-	leftToRepeat = 0.005  // of what cannot wait
+	leftToRepeat = 0.0065  // of what cannot wait
 	leftOfBulk   = 0.0002 // each time, the TCP inside stalls for a round trip
 	leftOfStart  = 0.00002
 	leftForGood  = 0.0005
