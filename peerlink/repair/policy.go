@@ -51,7 +51,7 @@ func (c *Conditions) total() float64 {
 
 const (
 	promptDeadline = 9 * time.Millisecond
-	bulkDeadline   = 12 * time.Millisecond
+	bulkDeadline   = 15 * time.Millisecond
 	startDeadline  = 4 * time.Millisecond // a sixteenth of the round trip, if that is less
 	fixedDeadline  = 5 * time.Millisecond
 
@@ -60,8 +60,8 @@ const (
 	// Up to repeatRTT a repeat mends what parity did not, so parity may leave
 	// something; beyond, everything rests on it.
 	repeatRTT    = 200 * time.Millisecond
-	leftToRepeat = 0.0065  // of what cannot wait
-	leftOfBulk   = 0.0002 // each time, the TCP inside stalls for a round trip
+	leftToRepeat = 0.0065 // of what cannot wait
+	leftOfBulk   = 0.0004 // each time, the TCP inside stalls for a round trip
 	leftOfStart  = 0.00002
 	leftForGood  = 0.0005
 	longBurst    = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
