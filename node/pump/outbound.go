@@ -243,6 +243,7 @@ func (o *Outbound) seal(counter uint64, kind wire.Kind, p []byte) {
 		o.flush()
 		slot = o.train.Next(len(p) + wire.Overhead)
 	}
+	o.mend.sealed(o.train.Len(), counter)
 	o.out.Seal(slot, counter, kind, p)
 	o.bytes += len(slot)
 }
@@ -268,6 +269,7 @@ func (o *Outbound) flush() {
 	default:
 		o.Drops.Add(PathFull, n)
 		peer.DroppedTx(n)
+		o.mend.overrun(o.out.Session())
 	}
 	o.bytes = 0
 	o.train.Reset(o.out.Path().Prefix())

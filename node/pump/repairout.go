@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink"
 	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
@@ -17,6 +18,8 @@ type repairOut struct {
 	senders map[*peerlink.Peer]*peerSender
 	busy    []*peerSender // those that asked to be called again
 	current *peerSender   // of the peer whose train is being filled; nil: without repair
+	first   uint64        // counters in the train
+	last    uint64
 }
 
 type peerSender struct {
@@ -118,6 +121,22 @@ func (o *Outbound) sendPending(s *peerSender, now int64) {
 	}
 }
 
+// sealed notes the counter of the n-th datagram in the train.
+func (m *repairOut) sealed(n int, counter uint64) {
+	if m.last = counter; n == 1 {
+		m.first = counter
+	}
+}
+
+// overrun says that the train was lost because the path is full: to repeat it
+// would fill it again.
+func (m *repairOut) overrun(session uint32) {
+	if m.current != nil {
+		m.current.Overrun(session, m.first, int(min(m.last-m.first, packet.MaxSlots))+1)
+	}
+}
+
+// keepBusy lists a sender that wants to be called again.
 func (o *Outbound) keepBusy(s *peerSender, now int64) {
 	s.due = s.Due(now)
 	if s.Pending() { // a deadline has just passed

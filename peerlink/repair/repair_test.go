@@ -257,3 +257,21 @@ func BenchmarkSeen(b *testing.B) {
 		counter++
 	}
 }
+
+func TestWhatDidNotLeaveTheHostIsNotRepeated(t *testing.T) {
+	l := newLine(t, NewSender(), 9)
+	l.loses = l.independent(0.01)
+	l.steady(time.Second, 2000, Prompt, 500)
+	repeats := l.repeats
+	l.loses = func() bool { return true }
+	first := l.counter
+	for id := uint32(10_000); id < 10_050; id++ {
+		l.packet(id, 5, Prompt, 500)
+	}
+	l.s.Overrun(l.index, first, int(l.counter-first))
+	l.loses = func() bool { return false }
+	l.steady(time.Second, 2000, Prompt, 500)
+	if n := l.repeats - repeats; n > 0 {
+		t.Errorf("%d packets were repeated into a path that was full", n)
+	}
+}

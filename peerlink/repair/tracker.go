@@ -2,7 +2,6 @@ package repair
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 	"time"
 )
@@ -210,12 +209,4 @@ func (t *tracker) fill(r *Report) {
 		r.N++
 		i = first - 1
 	}
-}
-
-// arrived counts the bits that are set, for tests and diagnosis.
-func (t *tracker) arrived() (n int) {
-	for _, w := range t.bits {
-		n += bits.OnesCount64(w)
-	}
-	return n
 }

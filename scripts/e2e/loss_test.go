@@ -8,9 +8,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/scripts/lab"
 )
 
-// noFEC is what is missing.
-const noFEC = "forward error correction (--fec)"
-
 func TestACleanLineCarriesNoParity(t *testing.T) {
 	b := newBadLine(t, plain(t), lab.ImpairedConfig{NAT: true}, "")
 	b.Line.Reset()
@@ -62,7 +59,6 @@ func TestNothingArrivesTwice(t *testing.T) {
 }
 
 func TestAFixedCodeRepairsUDP(t *testing.T) {
-	missing(t, noFEC)
 	for _, c := range []struct {
 		code, knobs string
 	}{{"20+2", "loss=2%"}, {"10+3", "loss=5%"}, {"10+5", "loss=5% burst=2%/2"}, {"5+1", "loss=2%"}} {
@@ -87,7 +83,6 @@ func TestAFixedCodeRepairsUDP(t *testing.T) {
 }
 
 func TestAutoLearnsTheLossAndProtectsUDP(t *testing.T) {
-	missing(t, noFEC)
 	for _, c := range []struct {
 		name, knobs string
 		rate        float64
