@@ -35,6 +35,7 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	var undo closers
 	defer func() { err = errors.Join(err, undo.close()) }()
 
+	keys.AwaitDying(cfg.StatePath(cfg.Interface), killedWithin)
 	device, err := tun.Open(tun.Config{
 		Name: cfg.Interface, Asked: cfg.InterfaceAsked, Addresses: cfg.Addresses, MTU: mtu,
 		SuperSize: superSize(mtu), Log: log.Named("tun"),
@@ -103,6 +104,10 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 		"addresses", cfg.Addresses, "listen", cfg.Listen, "seeds", cfg.Seeds, "guard", transport.Status().Guard)
 	return n.Run(ctx)
 }
+
+// killedWithin is what the kernel is given to clear up after a node that was
+// killed just before this one starts. It takes some tens of milliseconds.
+const killedWithin = 3 * time.Second
 
 // warnOfOtherInterface says that a node may not be who it was: where its state
 // lies depends on the interface, and that on who else runs here.
