@@ -7,7 +7,8 @@
 //	node/pump  node/tun  node/control  node/config  node/logs
 //	   |
 //	gossip      routes      peerlink -- peerlink/keys
-//	   |           |           |-- peerlink/noise /path /replay /wire   pure cores
+//	   |           |           |-- peerlink/noise /path /replay /wire   pure cores:
+//	   |           |           |            /fec /repair /pmtu          no clock, no socket
 //	   |           |           '-- rawtcp -- rawtcp/link, rawtcp/guard
 //	   v           v           v
 //	 actors/message    actors/packet

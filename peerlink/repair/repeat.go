@@ -1,0 +1,92 @@
+package repair
+
+// repeat is one entry of the queue of repeats.
+type repeat struct {
+	number uint64
+	copies int
+}
+
+// again is the next repeat, nil if the first in the queue is not worth one any more.
+func (s *Sender) again(now int64, index uint32, counter uint64) []byte {
+	r := &s.queue[s.first]
+	e := s.ring.byNumber(r.number)
+	if r.copies--; r.copies <= 0 || e == nil {
+		s.first++
+	}
+	if e == nil || e.done {
+		return nil
+	}
+	e.queued = r.copies > 0
+	if age := counter - e.first; now-e.sent > repeatLife || e.index != index || age > 1<<16-1 {
+		s.giveUp(e)
+		return nil
+	}
+	e.shim.Repeat, e.shim.Grouped, e.shim.Age = true, false, uint16(counter-e.first)
+	e.shim.Stamp, e.shim.Again = stamp(now), e.repeats > 1
+	e.group, e.last = 0, counter
+	s.ring.note(e, r.number)
+	s.tokens -= float64(len(e.buf))
+	return e.plain()
+}
+
+// giveUp leaves a packet lost.
+func (s *Sender) giveUp(e *entry) {
+	if e.done {
+		return
+	}
+	e.done = true
+	s.meter.gone++
+	if e.shim.Ordered {
+		s.skips = append(s.skips, skip{slot: e.shim.Slot, seq: e.shim.Seq})
+	}
+}
+
+// Overrun says that the datagrams under the counters from first on, n of them, did
+// not leave this host, because the path was full: to repeat them would fill it again.
+func (s *Sender) Overrun(index uint32, first uint64, n int) {
+	for c := first; c < first+uint64(n); c++ {
+		if e, _ := s.ring.get(index, c); e != nil {
+			s.giveUp(e)
+		}
+	}
+}
+
+// missing takes a counter that did not come.
+func (s *Sender) missing(now int64, r *Report, counter uint64) {
+	e, number := s.ring.get(r.Index, counter)
+	if e == nil || e.queued || e.done || len(s.queue)-s.first >= maxQueue {
+		return
+	}
+	if e.group != 0 && !s.parity[(e.group-1)%lanes].over(e.group-1, r.Newest) {
+		return // parity has not had its chance; the next report will say
+	}
+	if now-e.sent > repeatLife || e.repeats >= maxRepeats {
+		s.giveUp(e)
+		return
+	}
+	copies := max(s.plan.Copies[min(e.repeats, 1)], 1)
+	if !e.shim.Ordered && e.repeats == 0 {
+		copies = 1 // nobody stalls for it
+	}
+	e.repeats++
+	e.queued = true
+	s.queue = append(s.queue, repeat{number: number, copies: copies})
+}
+
+// compact forgets the part of the queue that is done.
+func (s *Sender) compact() {
+	if s.first > 0 {
+		s.queue = s.queue[:copy(s.queue, s.queue[s.first:])]
+		s.first = 0
+	}
+}
+
+// span is how long copies are of use, and how many may be kept. Where a round trip
+// is short a loss is known soon, and what comes at a higher rate than a few copies
+// can follow is nothing that a repeat could mend.
+func (s *Sender) span() (life int64, most int) {
+	if s.rtt < nearRTT {
+		return nearLife, nearEntries
+	}
+	return min(6*s.rtt+nearLife, repeatLife), maxEntries
+}
