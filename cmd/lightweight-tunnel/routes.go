@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"time"
@@ -17,25 +18,30 @@ func routesCommand() *cli.Command {
 nodes that announce one network the cheapest is installed; another takes over when it dies.`,
 		UsageText: `lightweight-tunnel node routes
 lightweight-tunnel node routes --json | jq '.routes[] | select(.installed | not)'`,
-		Flags: whichNode(jsonFlag()),
-		Action: func(c *cli.Context) error {
-			if err := noMore(c, 0); err != nil {
-				return err
-			}
-			client, err := find(c)
-			if err != nil {
-				return err
-			}
-			v, err := client.Routes(c.Context)
-			if err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				return printJSON(c.App.Writer, v)
-			}
-			printRoutes(c.App.Writer, v)
-			return nil
-		},
+		Flags:  whichNode(jsonFlag()),
+		Action: view((*control.Client).Routes, printRoutes),
+	}
+}
+
+// view is the action of a command that asks the node for one thing and shows it.
+func view[V any](ask func(*control.Client, context.Context) (V, error), show func(io.Writer, V)) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := noMore(c, 0); err != nil {
+			return err
+		}
+		client, err := find(c)
+		if err != nil {
+			return err
+		}
+		v, err := ask(client, c.Context)
+		if err != nil {
+			return err
+		}
+		if c.Bool("json") {
+			return printJSON(c.App.Writer, v)
+		}
+		show(c.App.Writer, v)
+		return nil
 	}
 }
 

@@ -20,25 +20,8 @@ func statusCommand() *cli.Command {
 capacity, and messages dropped because it was full.`,
 		UsageText: `lightweight-tunnel node status
 lightweight-tunnel node status --json | jq .drops`,
-		Flags: whichNode(jsonFlag()),
-		Action: func(c *cli.Context) error {
-			if err := noMore(c, 0); err != nil {
-				return err
-			}
-			client, err := find(c)
-			if err != nil {
-				return err
-			}
-			v, err := client.Status(c.Context)
-			if err != nil {
-				return err
-			}
-			if c.Bool("json") {
-				return printJSON(c.App.Writer, v)
-			}
-			printStatus(c.App.Writer, v)
-			return nil
-		},
+		Flags:  whichNode(jsonFlag()),
+		Action: view((*control.Client).Status, printStatus),
 	}
 }
 

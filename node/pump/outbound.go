@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
@@ -90,8 +89,7 @@ type Outbound struct {
 	dst  netip.Addr
 	node message.NodeID
 
-	errors  atomic.Uint64 // ICMP errors sent
-	credits int           // ICMP errors that may still be sent before the device runs dry
+	credits int // ICMP errors that may still be sent before the device runs dry
 }
 
 // NewOutbound returns a pump that reads dev and answers what cannot be sent
@@ -321,7 +319,6 @@ func (o *Outbound) refuse(why refusal, mtu int, p []byte, in *inner) {
 	tun.Header{}.Put(frame)
 	frame = appendICMPError(frame, why, mtu, p, in, o.self(in))
 	if len(frame) > tun.HeaderLen {
-		o.errors.Add(1)
 		_ = o.reply.Write(frame) // a lost ICMP error is sent again with the next packet
 	}
 }

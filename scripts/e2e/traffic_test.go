@@ -36,8 +36,11 @@ func TestEveryNodeReachesEveryOtherOverEachUnderlay(t *testing.T) {
 					for _, size := range []int{100, 1200, 3000} {
 						arrived, err := lab.Datagrams(m.ctx, from, to, address, 64, size)
 						must(t, err)
-						// The first burst may be spent on finding the path's MTU.
-						if arrived < 48 {
+						least := 60
+						if size > 1280 && address == ip6(way[1]+1) {
+							least = 48 // the first burst may be spent on finding the path's MTU (RFC 8201)
+						}
+						if arrived < least {
 							t.Errorf("of 64 datagrams of %d bytes from %s to %s (%s) %d arrived", size, from.Role, to.Role, address, arrived)
 						}
 					}

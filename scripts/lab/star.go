@@ -113,6 +113,7 @@ table inet lab {
 		type filter hook input priority 0; policy accept;
 		iifname "wan0" meta l4proto ipv6-icmp icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
 		iifname "wan0" ct state established,related accept
+		iifname "wan0" meta pkttype { broadcast, multicast } drop
 		iifname "wan0" counter name "unsolicited" drop
 	}
 	chain forward {
