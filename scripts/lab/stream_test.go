@@ -20,11 +20,16 @@ func TestStreamsTellLossDelayAndOrderOfTheLine(t *testing.T) {
 	r := stream.Stop(200 * time.Millisecond)
 	c := pair.Line.Stats(impair.There)
 	lost, doubled := int(c.Dropped[impair.Lost].Packets), int(c.Out.Packets-c.In.Packets+c.Dropped[impair.Lost].Packets)
-	if got := int(r.Lost()*float64(len(r.Packets)) + 0.5); got != lost || lost == 0 {
-		t.Errorf("the line lost %d, the stream misses %d", lost, got)
+	// The kernel's own ARP and neighbour packets share the line and its fate.
+	foreign := int(c.In.Packets) - len(r.Packets)
+	if foreign < 0 || foreign > 20 {
+		t.Fatalf("%d packets entered the line, %d of the stream", c.In.Packets, len(r.Packets))
 	}
-	if got := r.Duplicates(); got != doubled || doubled == 0 {
-		t.Errorf("the line doubled %d, the stream saw %d", doubled, got)
+	if got := int(r.Lost()*float64(len(r.Packets)) + 0.5); got > lost || got < lost-foreign || got == 0 {
+		t.Errorf("the line lost %d, %d of them at most not the stream's; the stream misses %d", lost, foreign, got)
+	}
+	if got := r.Duplicates(); got > doubled || got < doubled-foreign || got == 0 {
+		t.Errorf("the line doubled %d, %d of them at most not the stream's; the stream saw %d", doubled, foreign, got)
 	}
 	if n := r.Overtaken(); n < 10 || n > 60 {
 		t.Errorf("of 1000 datagrams 3 %% were held back, %d overtaken", n)
