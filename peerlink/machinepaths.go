@@ -168,3 +168,41 @@ func (m *machine) choose() {
 func (m *machine) fail(now time.Time, p packet.Path) {
 	m.failures[p] = failure{count: m.failures[p].count + 1, last: now}
 }
+
+// opened brings a direct path on which a round trip was made just now. Both
+// sides take it for one that the side with the smaller ID has made.
+func (m *machine) opened(now time.Time, p packet.Path, rtt time.Duration) {
+	if !p.Alive() || m.newest() == nil || m.path == p {
+		return
+	}
+	if c := m.path; c != nil && c.Kind() != packet.Relay && c.Alive() && m.failures[c].count == 0 {
+		return // there is one
+	}
+	delete(m.failures, p)
+	if less(m.self, m.peer) {
+		m.ours[p] = true
+	}
+	m.setDirect(now, p)
+	m.follow(p)
+	m.rtt.update(rtt)
+	if s := m.newest(); m.current == nil {
+		m.promote(now, s)
+		return
+	}
+	m.probe = probe{id: m.probe.id, since: now}
+	m.publish()
+	m.ping(now) // the peer follows what it hears
+}
+
+// keeps says whether p is one of the paths that the machine will close itself.
+func (m *machine) keeps(p packet.Path) bool {
+	if p == m.path || p == m.direct || p == m.fresh.path {
+		return true
+	}
+	for _, l := range m.leaving {
+		if l.path == p {
+			return true
+		}
+	}
+	return false
+}
