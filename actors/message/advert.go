@@ -29,9 +29,12 @@ type Advert struct {
 	Addresses []netip.Prefix   `cbor:"5,keyasint"` // overlay addresses with their prefix lengths
 	Routes    []netip.Prefix   `cbor:"6,keyasint"` // prefixes of sites behind the node
 	Endpoints []netip.AddrPort `cbor:"7,keyasint"` // where the node may be reached on the underlay
-	NAT       string           `cbor:"8,keyasint"` // NAT behaviour as `node peers` prints it; empty: not known
+	NAT       string           `cbor:"8,keyasint"` // NAT behaviour, whose first word `node peers` prints (see nat.Behaviour); empty: not known
 	Relay     bool             `cbor:"9,keyasint"` // forwards for others
 	Left      bool             `cbor:"10,keyasint"`
+	// Candidates say more of where the node may be reached, the most direct first;
+	// nodes that do not know them use Endpoints.
+	Candidates []Candidate `cbor:"11,keyasint,omitempty"`
 }
 
 // signed is the wire form: the body exactly as it was signed, and the signature.
@@ -119,6 +122,14 @@ func (a Advert) check() error {
 	for _, e := range a.Endpoints {
 		if !e.IsValid() {
 			return errors.New("invalid endpoint")
+		}
+	}
+	if len(a.Candidates) > MaxCandidates {
+		return fmt.Errorf("%d candidates, at most %d", len(a.Candidates), MaxCandidates)
+	}
+	for _, c := range a.Candidates {
+		if !c.Addr.IsValid() || c.Addr.Addr().Zone() != "" || c.Addr.Port() == 0 {
+			return fmt.Errorf("invalid candidate %s", c.Addr)
 		}
 	}
 	return nil

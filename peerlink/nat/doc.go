@@ -1,0 +1,21 @@
+// Package nat finds out how this node looks from outside: under which endpoints
+// the very socket that carries its data is seen, how the NAT before it maps and
+// filters (RFC 4787, RFC 5780), and what ports it will give out next.
+//
+// Pure: [Classify] makes a [Behaviour] of what was observed, [Predict] makes
+// guesses of it, [HostCandidates] picks the addresses worth publishing, [Message]
+// is what is said. The [Prober] is the actor around them: it asks, publishes a
+// [Report], and answers the questions of others.
+//
+// Nodes of a mesh ask each other. Their STUN messages (RFC 8489) travel sealed
+// under the mesh key as datagrams of kind wire.STUN, over whatever path, so that
+// a port stays silent to strangers. Public servers are asked in the clear.
+//
+// # What it costs
+//
+// One survey when the node starts and when its network changes: at most
+// [SurveyRequests] requests if nothing answers, about a dozen if all is well.
+// Then one request and its answer each [RefreshInterval], which is 6 packets an
+// hour; keepalives of links hold the mappings. While nothing answers at all, a
+// survey each [RefreshInterval].
+package nat
