@@ -18,9 +18,14 @@ const (
 	typeClose   = 3
 	typeRefused = 4
 	typePadding = 5
+
+	typeCall       = 6
+	typeCallAnswer = 7
+	typeProbe      = 8
+	typeProbed     = 9
 )
 
-// Frame is Ping, Padded, Pong, Close or Refused.
+// Frame is Ping, Padded, Pong, Close, Refused, Call, CallAnswer, Probe or Probed.
 type Frame interface{ Append(dst []byte) []byte }
 
 // Ping asks for a Pong. It tells what of the peer's datagrams arrived in this
@@ -207,6 +212,12 @@ func ParseFrames(b []byte) ([]Frame, error) {
 				return nil, err
 			}
 			frames = append(frames, r)
+		case typeCall, typeCallAnswer, typeProbe, typeProbed:
+			f, err := parsePunching(kind, content)
+			if err != nil {
+				return nil, err
+			}
+			frames = append(frames, f)
 		}
 	}
 	return frames, nil

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
@@ -28,7 +29,7 @@ func FuzzParseFrames(f *testing.F) {
 			t.Fatalf("%v, %v", back, err)
 		}
 		for i := range frames {
-			if back[i] != frames[i] {
+			if !reflect.DeepEqual(back[i], frames[i]) {
 				t.Fatalf("%+v became %+v", frames[i], back[i])
 			}
 		}

@@ -1,0 +1,148 @@
+package punch
+
+import (
+	"net/netip"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// Candidate is an endpoint under which a node may be reached.
+type Candidate = message.Candidate
+
+// Held marks an address of a host with a port that is held for a simultaneous
+// open: nobody listens there. A mapped candidate of fake TCP is one of a held
+// port too.
+const Held message.CandidateKind = 16
+
+// MaxCandidates bounds an offer, so that a call fits one datagram of any path.
+const MaxCandidates = 16
+
+// Dependence says what a NAT's mapping or filter takes into account of the remote
+// endpoint (RFC 4787, 4.1 and 5).
+type Dependence uint8
+
+// The dependences, from the friendliest to the strictest. Direct is one of
+// mappings only: there is no translation.
+const (
+	Unknown Dependence = iota
+	Direct
+	EndpointIndependent
+	AddressDependent
+	AddressAndPortDependent
+)
+
+// NAT is how the routers before a node treat its packets. The zero NAT, of which
+// nothing is known, is taken for a Linux home router.
+type NAT struct {
+	Mapping   Dependence
+	Filtering Dependence
+	// Step is what lies between the ports of two mappings made one after the other,
+	// if the mapping depends on the destination; 0: they are random.
+	Step int16
+	// Preserves: the outside port is the local one as long as it is free.
+	Preserves bool
+}
+
+// symmetric says whether each destination sees another port.
+func (n NAT) symmetric() bool { return n.Mapping >= AddressDependent }
+
+func (n NAT) random() bool  { return n.symmetric() && n.Step == 0 }
+func (n NAT) stepped() bool { return n.symmetric() && n.Step != 0 }
+
+// lenient says whether a packet from a port that this node has never sent to gets
+// in, if the node has sent something to the address.
+func (n NAT) lenient() bool {
+	switch n.Filtering {
+	case Unknown:
+		return n.Mapping == Direct
+	case AddressAndPortDependent:
+		return false
+	}
+	return true
+}
+
+// String says it for people.
+func (n NAT) String() string {
+	switch {
+	case n.random():
+		return "symmetric with random ports"
+	case n.stepped():
+		return "symmetric with predictable ports"
+	case n.Mapping == Direct:
+		return "no NAT"
+	case n.Mapping == EndpointIndependent:
+		return "cone"
+	}
+	return "unknown"
+}
+
+// Offer is what the two sides of a call tell each other.
+type Offer struct {
+	NAT        NAT
+	Candidates []Candidate
+}
+
+// Local is what a node knows of its own ways to the outside at one moment.
+type Local struct {
+	Offer
+	// Hops is the number of hops to live that takes a packet past the own routers
+	// and not to the peer's. 0: not known, 2 is taken.
+	Hops uint8
+}
+
+// sameAs says whether nothing has changed that makes another try worth while.
+// Mapped ports of a NAT that gives out new ones each time are no change.
+func (l Local) sameAs(o Local) bool {
+	if l.NAT != o.NAT {
+		return false
+	}
+	known := func(in []Candidate, c Candidate) bool {
+		for _, k := range in {
+			if k.Kind == c.Kind && k.Transport == c.Transport && k.Addr.Addr() == c.Addr.Addr() {
+				return true
+			}
+		}
+		return false
+	}
+	for _, c := range l.Candidates {
+		if !known(o.Candidates, c) {
+			return false
+		}
+	}
+	for _, c := range o.Candidates {
+		if !known(l.Candidates, c) {
+			return false
+		}
+	}
+	return true
+}
+
+// hosts are the host addresses of one family on which a transport is offered.
+func (o Offer) hosts(v6 bool) []netip.Addr {
+	var hosts []netip.Addr
+	seen := map[netip.Addr]bool{}
+	for _, c := range o.Candidates {
+		if a := c.Addr.Addr(); c.Kind == message.Host && a.Is6() == v6 && !seen[a] {
+			seen[a] = true
+			hosts = append(hosts, a)
+		}
+	}
+	return hosts
+}
+
+// of is whether the offer has a candidate of a kind for a transport.
+func (o Offer) of(kind message.CandidateKind, transport packet.Kind, v6 bool) (netip.AddrPort, bool) {
+	for _, c := range o.Candidates {
+		if c.Kind == kind && c.Transport == transport && c.Addr.Addr().Is6() == v6 {
+			return c.Addr, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// reachable says whether anybody can send to the node over IPv4, unasked.
+func (o Offer) reachable(transport packet.Kind) bool {
+	_, forwarded := o.of(message.PortMapped, transport, false)
+	return forwarded || o.NAT.Mapping == Direct && o.NAT.lenient()
+}
