@@ -146,22 +146,19 @@ func (m *machine) choose() {
 	if m.path != nil && m.path.Alive() && m.failures[m.path].count == 0 {
 		return
 	}
-	var candidates []path.Candidate
-	var ways []packet.Path
+	var candidates []path.Candidate[packet.Path]
 	if m.direct != nil {
-		ways = append(ways, m.direct)
-		candidates = append(candidates, path.Candidate{
-			Direct: true, Alive: m.direct.Alive(), Failures: m.failures[m.direct].count,
+		candidates = append(candidates, path.Candidate[packet.Path]{
+			Path: m.direct, Class: path.Direct, Alive: m.direct.Alive(), Failures: m.failures[m.direct].count,
 		})
 	}
 	for _, r := range m.relays {
-		ways = append(ways, r.path)
-		candidates = append(candidates, path.Candidate{
-			Alive: r.path.Alive(), Failures: m.failures[r.path].count, Seed: r.seed, RTT: r.rtt,
+		candidates = append(candidates, path.Candidate[packet.Path]{
+			Path: r.path, Class: path.Relayed, Alive: r.path.Alive(), Failures: m.failures[r.path].count, Seed: r.seed, RTT: r.rtt,
 		})
 	}
-	if i := path.Choose(candidates); i >= 0 {
-		m.follow(ways[i])
+	if i := path.Best(candidates); i >= 0 {
+		m.follow(candidates[i].Path)
 	}
 }
 
