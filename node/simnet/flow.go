@@ -30,6 +30,7 @@ type flow struct {
 	state   flowState
 	crossed bool // a SYN of the other side came while dialing
 	done    func(packet.Path, error)
+	attempt *opening // that the flow is part of, until it is open
 }
 
 type flowState uint8
@@ -55,7 +56,8 @@ func (f *flow) Send(t *packet.Train) error {
 		slot := t.Slot(i)
 		copy(slot, "\x17\x03\x03")
 		binary.BigEndian.PutUint16(slot[3:], uint16(len(slot)-prefix))
-		n.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: wireData, payload: append([]byte(nil), slot[prefix:]...)})
+		n.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: wireData, hops: allHops,
+			payload: append([]byte(nil), slot[prefix:]...)})
 	}
 	return nil
 }
@@ -93,18 +95,28 @@ func (f *flow) end(tell bool, err error) {
 		(*w)()
 	}
 	delete(f.t.host.flows, flowKey{f.local, f.remote})
+	if c := f.attempt; c != nil {
+		f.attempt = nil
+		c.lost(f, err)
+	}
 	f.finish(err)
 }
 
 func (f *flow) opened() {
 	f.state = open
 	f.alive.Store(true)
+	if c := f.attempt; c != nil {
+		f.attempt = nil
+		c.won(f)
+	}
 	f.finish(nil)
 }
 
 // emit sends a segment without data.
-func (f *flow) emit(kind wireKind) {
-	f.t.host.net.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: kind, mtu: f.t.host.mtu})
+func (f *flow) emit(kind wireKind) { f.emitHops(kind, allHops) }
+
+func (f *flow) emitHops(kind wireKind, hops uint8) {
+	f.t.host.net.send(f.t.host, wirePacket{src: f.local, dst: f.remote, kind: kind, hops: hops, mtu: f.t.host.mtu})
 }
 
 // knock sends the SYN for the given time, the first being 1, and goes on until
@@ -152,6 +164,9 @@ func (f *flow) receive(p wirePacket) {
 			f.t.host.net.drop("flow is not open")
 		}
 	case wireFIN, wireRST:
-		f.end(false, syscall.ECONNREFUSED)
+		// Of a crossing it is a router's, which did not expect us yet.
+		if f.attempt == nil {
+			f.end(false, syscall.ECONNREFUSED)
+		}
 	}
 }

@@ -24,6 +24,7 @@ type Host struct {
 	busy       bool
 	transports []*Transport
 	flows      map[flowKey]*flow
+	sockets    map[socketKey]*socket
 }
 
 type flowKey struct{ local, remote netip.AddrPort }
@@ -41,7 +42,7 @@ func (r *NAT) Host(name string, addrs ...string) *Host {
 func (n *Net) newHost(seg *segment, name string, addrs []string) *Host {
 	sum := fnv.New64a()
 	sum.Write([]byte("host " + name))
-	h := &Host{net: n, name: name, seg: seg, mtu: 1500, flows: map[flowKey]*flow{},
+	h := &Host{net: n, name: name, seg: seg, mtu: 1500, flows: map[flowKey]*flow{}, sockets: map[socketKey]*socket{},
 		rng: rand.New(rand.NewPCG(n.seed, sum.Sum64()))}
 	h.SetAddrs(addrs...)
 	return h
@@ -73,6 +74,11 @@ func (h *Host) SetAddrs(addrs ...string) {
 	for key, f := range h.flows {
 		if !f.accepted && !h.has(key.local.Addr()) {
 			f.end(false, syscall.EADDRNOTAVAIL)
+		}
+	}
+	for _, t := range h.transports {
+		if t.udp != nil {
+			t.udp.moved()
 		}
 	}
 }
@@ -155,21 +161,44 @@ func (h *Host) listener(port uint16) *Transport {
 
 // source picks the local endpoint for a new flow of t to remote.
 func (h *Host) source(t *Transport, remote netip.AddrPort) (netip.AddrPort, error) {
+	a, ok := h.family(!remote.Addr().Is4())
+	if !ok {
+		return netip.AddrPort{}, syscall.ENETUNREACH
+	}
+	if t.shared {
+		return netip.AddrPortFrom(a, t.port), nil
+	}
+	for {
+		local := netip.AddrPortFrom(a, h.ephemeral())
+		if h.flows[flowKey{local, remote}] == nil && h.listener(local.Port()) == nil && h.holder(local) == nil {
+			return local, nil
+		}
+	}
+}
+
+// ephemeral draws a port from the range of which Linux takes them.
+func (h *Host) ephemeral() uint16 { return uint16(32768 + h.rng.IntN(28232)) }
+
+// family is the host's first address of a family.
+func (h *Host) family(v6 bool) (netip.Addr, bool) {
 	for _, a := range h.addrs {
-		if a.Is4() != remote.Addr().Is4() {
-			continue
+		if a.Is6() == v6 {
+			return a, true
 		}
-		if t.shared {
-			return netip.AddrPortFrom(a, t.port), nil
-		}
-		for {
-			local := netip.AddrPortFrom(a, uint16(32768+h.rng.IntN(28232)))
-			if h.flows[flowKey{local, remote}] == nil && h.listener(local.Port()) == nil {
-				return local, nil
+	}
+	return netip.Addr{}, false
+}
+
+// holder is who holds the port of local.
+func (h *Host) holder(local netip.AddrPort) *held {
+	for _, t := range h.transports {
+		for _, held := range t.held {
+			if held.port == local.Port() && held.v6 == local.Addr().Is6() {
+				return held
 			}
 		}
 	}
-	return netip.AddrPort{}, syscall.ENETUNREACH
+	return nil
 }
 
 // receive takes a packet that reached the host.
@@ -178,12 +207,25 @@ func (h *Host) receive(p wirePacket) {
 		h.net.drop("host is down or moved")
 		return
 	}
+	if p.kind == wireUDP {
+		if s := h.sockets[socketKey{p.dst.Port(), p.dst.Addr().Is6()}]; s != nil {
+			s.receive(p)
+			return
+		}
+		h.net.drop("no socket")
+		return
+	}
 	if f := h.flows[flowKey{p.dst, p.src}]; f != nil {
 		f.receive(p)
 		return
 	}
 	t := h.listener(p.dst.Port())
+	held := h.holder(p.dst)
 	switch {
+	case held != nil && p.kind == wireSYN:
+		held.knocked(p)
+	case held != nil:
+		h.net.drop("no flow")
 	case p.kind == wireSYN && t != nil:
 		t.accept(p)
 	case p.kind == wireRST:
@@ -191,6 +233,6 @@ func (h *Host) receive(p wirePacket) {
 		h.net.drop("no flow")
 	default:
 		h.net.drop("no flow")
-		h.net.send(h, wirePacket{src: p.dst, dst: p.src, kind: wireRST})
+		h.net.send(h, wirePacket{src: p.dst, dst: p.src, kind: wireRST, hops: allHops})
 	}
 }

@@ -12,8 +12,9 @@
 //	net.SetLink(seed, site, simnet.Link{Delay: 20 * time.Millisecond, Loss: 0.03})
 //	server, err := seed.Open(9000)
 //
-// A [Transport] is what rawtcp would be on such a host: packet.Receiver and
-// packet.Dialer. Mistakes of the test itself, such as an address that does not
+// A [Transport] is what rawtcp would be on such a host: packet.Receiver,
+// packet.Dialer and packet.Crosser; its half [UDPTransport] is a packet.Pather, and what
+// comes over both is received together. Mistakes of the test itself, such as an address that does not
 // parse, panic. Nothing needs to be closed at the end of a bubble but what a
 // goroutine waits in: a Receive, a [Tun.Read].
 package simnet
@@ -36,6 +37,7 @@ type Net struct {
 	mu       sync.Mutex // guards everything on the network: hosts, routers, lines
 	internet segment
 	standard Link
+	hops     int // routers in each line of the internet
 	channels map[[2]member]*channel
 	drops    map[string]uint64
 	tap      func(src, dst netip.AddrPort, payload []byte)
@@ -60,6 +62,7 @@ func New(seed uint64) *Net {
 		seed:     seed,
 		internet: segment{members: map[netip.Addr]member{}},
 		standard: Link{Delay: 10 * time.Millisecond},
+		hops:     4,
 		channels: map[[2]member]*channel{},
 		drops:    map[string]uint64{},
 	}
@@ -75,6 +78,14 @@ func (n *Net) SetDefault(l Link) {
 			c.link = l
 		}
 	}
+}
+
+// SetHops says how many routers, besides those that tests put there, a packet
+// passes between any two members of the internet: 4 at first.
+func (n *Net) SetHops(hops int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.hops = hops
 }
 
 // SetLink replaces the properties of the line between two hosts, in both

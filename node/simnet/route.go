@@ -9,11 +9,18 @@ import (
 type wirePacket struct {
 	src, dst netip.AddrPort
 	kind     wireKind
+	hops     uint8  // routers that it may reach, one more than it may pass
 	mtu      int    // of the sender, in syn and synAck
 	payload  []byte // of data; owned by the packet
 }
 
-// wireKind is what a TCP segment would be by its flags.
+// allHops is the hop limit of what nobody gave another.
+const allHops = 64
+
+// ranOut is the reason of the drop of what could go no further.
+const ranOut = "hops ran out"
+
+// wireKind is what a TCP segment would be by its flags, or that it is UDP.
 type wireKind uint8
 
 const (
@@ -23,35 +30,47 @@ const (
 	wireData
 	wireFIN
 	wireRST
+	wireUDP
 )
 
 // overhead is what rawtcp puts around a datagram: IP header and TCP header with
 // timestamps; the record header is the path's prefix and counted there.
-func overhead(remote netip.Addr) int {
-	if remote.Is4() {
-		return 20 + 32
+func overhead(remote netip.Addr) int { return ipHeader(remote) + 32 }
+
+// udpOverhead is the same for UDP.
+func udpOverhead(remote netip.Addr) int { return ipHeader(remote) + 8 }
+
+func ipHeader(a netip.Addr) int {
+	if a.Is4() {
+		return 20
 	}
-	return 40 + 32
+	return 40
 }
 
 func (p *wirePacket) size() int {
-	size := overhead(p.dst.Addr()) + len(p.payload)
-	if p.kind == wireData {
-		size += prefix
+	switch p.kind {
+	case wireUDP:
+		return udpOverhead(p.dst.Addr()) + len(p.payload)
+	case wireData:
+		return overhead(p.dst.Addr()) + prefix + len(p.payload)
 	}
-	return size
+	return overhead(p.dst.Addr())
 }
 
-// send carries p from a host toward its destination: out through routers, up to
-// the segment where the destination is, and into the line there. Called with
-// the mutex held.
+// send carries p away from a host. Called with the mutex held.
 func (n *Net) send(from *Host, p wirePacket) {
-	now := time.Now()
 	if !from.has(p.src.Addr()) {
 		n.drop("source address is not the host's")
 		return
 	}
-	for at := member(from); ; {
+	n.carry(from, p)
+}
+
+// carry takes p toward its destination: out through routers, up to the segment
+// where the destination is, and into the line there.
+func (n *Net) carry(from member, p wirePacket) {
+	now := time.Now()
+	for at := from; ; {
 		seg := at.on()
 		if to := seg.members[p.dst.Addr()]; to != nil {
 			n.transmit(now, at, to, p)
@@ -66,8 +85,8 @@ func (n *Net) send(from *Host, p wirePacket) {
 			n.hairpin(now, router, at, p)
 			return
 		}
-		if !router.outward(now, &p) {
-			n.drop("router has no address of that family")
+		if dropped := router.outward(now, &p); dropped != "" {
+			n.drop(dropped)
 			return
 		}
 		at = router
@@ -85,17 +104,20 @@ func (r *NAT) owns(a netip.Addr) bool {
 
 // hairpin turns a packet around at the router whose outside address it is for.
 func (n *Net) hairpin(now time.Time, r *NAT, at member, p wirePacket) {
-	if !r.table.Hairpin || !r.outward(now, &p) {
+	if !r.table.Hairpin {
 		n.drop("hairpin")
 		return
 	}
-	inner, ok := r.table.in(now, p.src, p.dst)
-	if !ok {
-		n.drop("nat filter")
+	if dropped := r.outward(now, &p); dropped != "" {
+		n.drop(dropped)
 		return
 	}
-	p.dst = inner
-	if to := r.inside.members[inner.Addr()]; to != nil {
+	p.hops++ // one router, not two
+	if dropped := r.inward(now, &p); dropped != "" {
+		n.drop(dropped)
+		return
+	}
+	if to := r.inside.members[p.dst.Addr()]; to != nil {
 		n.transmit(now, at, to, p)
 		return
 	}
@@ -104,13 +126,20 @@ func (n *Net) hairpin(now time.Time, r *NAT, at member, p wirePacket) {
 
 // transmit puts p into the line between two members of one segment.
 func (n *Net) transmit(now time.Time, from, to member, p wirePacket) {
-	if n.tap != nil && p.kind == wireData {
+	if n.tap != nil && (p.kind == wireData || p.kind == wireUDP) {
 		n.tap(p.src, p.dst, p.payload)
 	}
 	line := n.channel(from, to)
 	if line.vanished(p) || n.swallow != nil && n.swallow(p.src, p.dst) {
 		n.drop("vanished")
 		return
+	}
+	if from.on() == &n.internet {
+		if int(p.hops) <= n.hops {
+			n.drop(ranOut)
+			return
+		}
+		p.hops -= uint8(n.hops)
 	}
 	f := line.pass(now, p.size())
 	if f.copies == 0 {
@@ -141,13 +170,11 @@ func (n *Net) arrive(to member, p wirePacket) {
 			return
 		}
 		router := to.(*NAT)
-		inner, ok := router.table.in(now, p.src, p.dst)
-		if !ok {
-			n.drop("nat filter")
+		if dropped := router.inward(now, &p); dropped != "" {
+			n.drop(dropped)
 			return
 		}
-		p.dst = inner
-		if to = router.inside.members[inner.Addr()]; to == nil {
+		if to = router.inside.members[p.dst.Addr()]; to == nil {
 			n.drop("no such address")
 			return
 		}

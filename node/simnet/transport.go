@@ -14,8 +14,9 @@ import (
 // inboxLimit is how many datagrams wait for Receive; the rest is dropped.
 const inboxLimit = 8192
 
-// Transport is a packet.Receiver and a packet.Dialer on a host, with paths like
-// those of rawtcp: accepted ones appear in Arrivals with their first datagram.
+// Transport is a packet.Receiver and a packet.Crosser on a host, with paths like
+// those of rawtcp: accepted ones appear in Arrivals with their first datagram. Its
+// UDP half, if there is one, receives through it as well.
 //
 // Unlike a real one it overwrites the datagrams of the last Arrivals when
 // Receive is called again, to find those who keep them.
@@ -30,12 +31,14 @@ type Transport struct {
 
 	inbox  packet.Arrivals // guarded by the net's mutex
 	waking bool            // guarded alike: a wake-up is on the schedule
+	udp    *UDPTransport   // guarded alike: nil until asked for
+	held   []*held         // guarded alike
 	last   packet.Arrivals // owned by the caller of Receive
 }
 
 var (
 	_ packet.Receiver = (*Transport)(nil)
-	_ packet.Dialer   = (*Transport)(nil)
+	_ packet.Crosser  = (*Transport)(nil)
 	_ packet.Path     = (*flow)(nil)
 )
 
@@ -85,6 +88,9 @@ func (t *Transport) close(tell bool) {
 			f.end(tell, net.ErrClosed)
 		}
 	}
+	if t.udp != nil {
+		t.udp.close()
+	}
 	for i, other := range t.host.transports {
 		if other == t {
 			t.host.transports = append(t.host.transports[:i:i], t.host.transports[i+1:]...)
@@ -101,12 +107,12 @@ func (t *Transport) wake() {
 	}
 }
 
-func (t *Transport) push(f *flow, data []byte) {
+func (t *Transport) push(from packet.Path, data []byte) {
 	if len(t.inbox) == inboxLimit {
 		t.host.net.drop("receiver is too slow")
 		return
 	}
-	t.inbox = append(t.inbox, packet.Arrival{Data: data, Path: f})
+	t.inbox = append(t.inbox, packet.Arrival{Data: data, Path: from})
 	if t.waking {
 		return
 	}
@@ -131,23 +137,26 @@ const (
 // nothing listens there, ETIMEDOUT after 4 s without an answer, ENETUNREACH if
 // the host has no address of that family.
 func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
-	n := t.host.net
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	f := &flow{t: t, remote: remote, done: done}
-	if t.closed.Load() {
-		f.finish(net.ErrClosed)
-		return func() {}
-	}
+	t.host.net.mu.Lock()
+	defer t.host.net.mu.Unlock()
 	local, err := t.host.source(t, remote)
-	if err == nil && t.host.flows[flowKey{local, remote}] != nil {
+	return t.dial(local, remote, err, done)
+}
+
+// dial starts a flow from local, or fails with err; with the mutex held.
+func (t *Transport) dial(local, remote netip.AddrPort, err error, done func(packet.Path, error)) (cancel func()) {
+	n := t.host.net
+	f := &flow{t: t, local: local, remote: remote, mtu: t.host.mtu, done: done}
+	switch {
+	case t.closed.Load():
+		err = net.ErrClosed
+	case err == nil && t.host.flows[flowKey{local, remote}] != nil:
 		err = syscall.EADDRINUSE
 	}
 	if err != nil {
 		f.finish(err)
 		return func() {}
 	}
-	f.local, f.mtu = local, t.host.mtu
 	t.host.flows[flowKey{local, remote}] = f
 	f.knock(1)
 	return func() {

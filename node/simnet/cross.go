@@ -1,0 +1,225 @@
+package simnet
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// A crossing knocks this often. Only SYNs that cross on the line open two routers
+// that answer with resets what they do not expect.
+const crossInterval = 250 * time.Millisecond
+
+// held is a local port of TCP: a packet.Held. Who knocks there and is not
+// expected gets no answer.
+type held struct {
+	t         *Transport
+	port      uint16
+	v6        bool
+	crossings []*opening // under way; guarded by the net's mutex
+}
+
+var _ packet.Held = (*held)(nil)
+
+// Hold implements packet.Crosser. The error wraps syscall.EAFNOSUPPORT if the host
+// has no address of that family.
+func (t *Transport) Hold(v6 bool) (packet.Held, error) {
+	h := t.host
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	if t.closed.Load() {
+		return nil, net.ErrClosed
+	}
+	a, ok := h.family(v6)
+	if !ok {
+		return nil, fmt.Errorf("hold a port on %s: %w", h.name, syscall.EAFNOSUPPORT)
+	}
+	port := h.ephemeral()
+	for h.holder(netip.AddrPortFrom(a, port)) != nil || h.listener(port) != nil || h.inUse(port) {
+		port = h.ephemeral()
+	}
+	held := &held{t: t, port: port, v6: v6}
+	t.held = append(t.held, held)
+	return held, nil
+}
+
+func (h *Host) inUse(port uint16) bool {
+	for key := range h.flows {
+		if key.local.Port() == port {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *held) Port() uint16 { return h.port }
+
+// Dial implements packet.Held.
+func (h *held) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
+	n := h.t.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	local, err := h.local(remote)
+	return h.t.dial(local, remote, err, done)
+}
+
+// local is where connections to remote start.
+func (h *held) local(remote netip.AddrPort) (netip.AddrPort, error) {
+	a, ok := h.t.host.family(h.v6)
+	switch {
+	case !slices.Contains(h.t.held, h):
+		return netip.AddrPort{}, net.ErrClosed
+	case !ok || remote.Addr().Is6() != h.v6:
+		return netip.AddrPort{}, syscall.ENETUNREACH
+	}
+	return netip.AddrPortFrom(a, h.port), nil
+}
+
+// Release implements packet.Held. What crosses is given up.
+func (h *held) Release() {
+	h.t.host.net.mu.Lock()
+	defer h.t.host.net.mu.Unlock()
+	h.t.held = slices.DeleteFunc(h.t.held, func(other *held) bool { return other == h })
+	for len(h.crossings) > 0 {
+		h.crossings[0].fail(net.ErrClosed)
+	}
+}
+
+// opening is one simultaneous open: a flow to each address at which the peer may
+// be. The first that opens is the one.
+type opening struct {
+	h     *held
+	cfg   packet.Crossing
+	begun time.Time
+	flows []*flow // that may still open
+	done  func(packet.Path, error)
+}
+
+// Cross implements packet.Held. An address of the Remotes that knocks from
+// another port is answered, too: its router has chosen that port. done gets a
+// wrapped syscall.ETIMEDOUT after the Timeout.
+func (h *held) Cross(cfg packet.Crossing, done func(packet.Path, error)) (cancel func()) {
+	n := h.t.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := &opening{h: h, cfg: cfg, begun: time.Now(), done: done}
+	h.crossings = append(h.crossings, c)
+	err := error(syscall.ENETUNREACH)
+	for _, remote := range cfg.Remotes {
+		var local netip.AddrPort
+		if local, err = h.local(remote); err == nil {
+			c.add(local, remote)
+		}
+	}
+	if len(c.flows) == 0 {
+		c.fail(err)
+		return func() {}
+	}
+	c.knock()
+	n.clock.at(c.begun.Add(cfg.Timeout), func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		c.fail(syscall.ETIMEDOUT)
+	})
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		c.fail(net.ErrClosed)
+	}
+}
+
+// add starts a flow, unless there is one.
+func (c *opening) add(local, remote netip.AddrPort) *flow {
+	host := c.h.t.host
+	if host.flows[flowKey{local, remote}] != nil {
+		return nil
+	}
+	f := &flow{t: c.h.t, local: local, remote: remote, mtu: host.mtu, attempt: c}
+	host.flows[flowKey{local, remote}] = f
+	c.flows = append(c.flows, f)
+	return f
+}
+
+// knock sends what each flow has to say, and goes on until the end.
+func (c *opening) knock() {
+	n := c.h.t.host.net
+	if c.done == nil {
+		return
+	}
+	passed := time.Since(c.begun)
+	for _, f := range c.flows {
+		switch {
+		case f.crossed:
+			f.emit(wireSYNACK)
+		case c.cfg.Hops != 0 && passed < c.cfg.Shy:
+			f.emitHops(wireSYN, c.cfg.Hops)
+		default:
+			f.emit(wireSYN)
+		}
+	}
+	next := passed + crossInterval
+	if c.cfg.Hops != 0 && passed < c.cfg.Shy {
+		next = min(next, c.cfg.Shy)
+	}
+	n.clock.at(c.begun.Add(next), func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		c.knock()
+	})
+}
+
+// knocked takes a SYN from where no flow leads.
+func (h *held) knocked(p wirePacket) {
+	for _, c := range h.crossings {
+		if slices.ContainsFunc(c.cfg.Remotes, func(r netip.AddrPort) bool { return r.Addr() == p.src.Addr() }) {
+			if f := c.add(p.dst, p.src); f != nil {
+				f.receive(p)
+			}
+			return
+		}
+	}
+	h.t.host.net.drop("no flow")
+}
+
+// won ends the crossing with f.
+func (c *opening) won(f *flow) {
+	f.done = c.done
+	c.flows = slices.DeleteFunc(c.flows, func(other *flow) bool { return other == f })
+	c.end()
+}
+
+// lost forgets a flow that has ended.
+func (c *opening) lost(f *flow, err error) {
+	c.flows = slices.DeleteFunc(c.flows, func(other *flow) bool { return other == f })
+	if len(c.flows) == 0 {
+		c.fail(err)
+	}
+}
+
+// fail ends the crossing, if it has not.
+func (c *opening) fail(err error) {
+	done := c.done
+	if done == nil {
+		return
+	}
+	c.end()
+	c.h.t.host.net.clock.at(time.Now(), func() {
+		done(nil, fmt.Errorf("open a connection from both sides, local port %d: %w", c.h.port, err))
+	})
+}
+
+func (c *opening) end() {
+	c.done = nil
+	c.h.crossings = slices.DeleteFunc(c.h.crossings, func(other *opening) bool { return other == c })
+	flows := c.flows
+	c.flows = nil
+	for _, f := range flows {
+		f.attempt = nil
+		f.end(false, net.ErrClosed)
+	}
+}
