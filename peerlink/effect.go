@@ -32,6 +32,13 @@ type (
 		path  packet.Path
 		frame wire.Frame
 	}
+	// sendAside is send aside of the stream: a question about a path that is not in
+	// use, or its answer.
+	sendAside struct {
+		s     *session
+		path  packet.Path
+		frame wire.Frame
+	}
 	// sendFinal sends the third message of a session's handshake.
 	sendFinal struct{ s *session }
 	// initiate begins a handshake on a path.
@@ -55,6 +62,7 @@ func (publish) effect()    {}
 func (away) effect()       {}
 func (doubted) effect()    {}
 func (send) effect()       {}
+func (sendAside) effect()  {}
 func (sendFinal) effect()  {}
 func (initiate) effect()   {}
 func (abandon) effect()    {}

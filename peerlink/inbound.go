@@ -27,6 +27,8 @@ type Inbound struct {
 	window  replay.Window
 	packets uint64
 	seen    packet.Path
+	aside   replay.Window // of what goes aside of the stream
+	strayed bool          // what was opened last went aside
 
 	// Published by Touch, read by the link.
 	received atomic.Uint64 // datagrams accepted
@@ -44,6 +46,12 @@ func (in *Inbound) Open(dst, datagram []byte, h wire.Header) ([]byte, error) {
 	plain, err := wire.Open(dst, in.aead, h, datagram)
 	if err != nil {
 		return nil, err
+	}
+	if in.strayed = h.Aside(); in.strayed {
+		if !in.aside.Accept(h.Counter - wire.AsideCounter) {
+			return nil, ErrReplay
+		}
+		return plain, nil // not of the stream: Touch hears nothing of it
 	}
 	if !in.window.Accept(h.Counter) {
 		return nil, ErrReplay
@@ -93,8 +101,8 @@ func (in *Inbound) Touch(path packet.Path, bytes int) {
 	}
 }
 
-// Control takes the opened plaintext of a Control datagram: it is copied and
-// offered to the link. False: the link has no room.
+// Control takes the plaintext of the Control datagram that was opened last: it is
+// copied and offered to the link. False: the link has no room.
 func (in *Inbound) Control(plain []byte, path packet.Path) bool {
-	return in.peer.box.Ref().Offer(controlled{in: in, frames: slices.Clone(plain), path: path, at: in.clock()})
+	return in.peer.box.Ref().Offer(controlled{in: in, frames: slices.Clone(plain), path: path, aside: in.strayed, at: in.clock()})
 }

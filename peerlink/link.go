@@ -131,6 +131,10 @@ func (l *link) take(now time.Time, msg toLink) {
 			l.log.Debug("control datagram is not understood", "reason", err)
 			return
 		}
+		if msg.aside {
+			l.m.heardAside(now, msg.in, msg.path, frames, msg.at)
+			return
+		}
 		l.m.heard(now, msg.in, msg.path, frames, msg.at)
 		l.pong(now, frames, msg.path, msg.at)
 	case adopt:
@@ -233,6 +237,8 @@ func (l *link) carryOut(now time.Time) {
 			l.peer.doubted.Store(true)
 		case send:
 			l.control(e.s.sealer, e.path, l.stamp(e.s.in, e.frame))
+		case sendAside:
+			l.aside(e.s.sealer, e.path, l.stamp(e.s.in, e.frame))
 		case sendFinal:
 			l.handshake(e.s.path, wire.Handshake{
 				Kind: wire.HandshakeFinal, Sender: e.s.in.index, Receiver: e.s.sealer.index, Body: e.s.final,

@@ -20,6 +20,7 @@ type (
 		in     *Inbound
 		frames []byte
 		path   packet.Path
+		aside  bool  // it went aside of the stream: the path is only being asked
 		at     int64 // Directory.now of its arrival
 	}
 	// adopt brings a session whose handshake is done on this side.

@@ -25,6 +25,7 @@ type sealer struct {
 	aead    cipher.AEAD
 	index   uint32        // the peer's name for the session
 	counter atomic.Uint64 // the next unused
+	aside   atomic.Uint64 // the same of what goes aside of the stream, less wire.AsideCounter
 }
 
 // Peer is to whom o leads.

@@ -26,13 +26,22 @@ func (s sender) handshake(path packet.Path, h wire.Handshake) {
 
 // control sends one frame in a session.
 func (s sender) control(to *sealer, path packet.Path, frame wire.Frame) {
+	s.frame(to, to.counter.Add(1)-1, path, frame)
+}
+
+// aside sends one frame aside of a session's stream: the path is only asked.
+func (s sender) aside(to *sealer, path packet.Path, frame wire.Frame) {
+	s.frame(to, wire.AsideCounter+to.aside.Add(1)-1, path, frame)
+}
+
+func (s sender) frame(to *sealer, counter uint64, path packet.Path, frame wire.Frame) {
 	plain := frame.Append(nil)
 	s.train.Reset(path.Prefix())
 	slot := s.train.Next(len(plain) + wire.Overhead)
 	if slot == nil {
 		return
 	}
-	h := wire.Header{Kind: wire.Control, Index: to.index, Counter: to.counter.Add(1) - 1}
+	h := wire.Header{Kind: wire.Control, Index: to.index, Counter: counter}
 	wire.Seal(slot, to.masker, to.aead, h, plain)
 	_ = path.Send(s.train)
 }

@@ -206,3 +206,17 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 		}
 	}
 }
+
+// heardAside takes frames that came aside of the stream: somebody asks about a
+// path, or answers. It moves nothing.
+func (m *machine) heardAside(now time.Time, in *Inbound, p packet.Path, frames []wire.Frame, clock int64) {
+	s := m.find(in)
+	if s == nil || !s.confirmed {
+		return
+	}
+	for _, f := range frames {
+		if f, ok := f.(wire.Ping); ok {
+			m.emit(sendAside{s, p, wire.Pong{ID: f.ID, Time: f.Time}})
+		}
+	}
+}

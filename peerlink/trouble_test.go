@@ -275,3 +275,42 @@ func TestTheFirstPacketOnANewPathMovesTheLink(t *testing.T) {
 		both(t, seed, site, time.Second)
 	})
 }
+
+func TestWhatGoesAsideMovesNoLinkAndIsNotReplayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newInternet(t)
+		seed, site := pair(n)
+		pass(time.Second)
+		peer := seed.d.Peer(site.d.cfg.ID)
+		before := peer.Outbound().Path()
+		var fresh packet.Path
+		site.Dial(n.must(seedAddr), func(p packet.Path, err error) { fresh = p })
+		pass(100 * time.Millisecond)
+		n.tap = true
+		s := newSender(site.d)
+		out := site.d.Peer(seed.d.cfg.ID).Outbound()
+		received := peer.rxPackets.Load()
+		s.aside(out.sealer, fresh, wire.Ping{ID: 7})
+		n.mu.Lock()
+		datagram := slices.Clone(n.wire[len(n.wire)-1])
+		n.mu.Unlock()
+		n.tap = false
+		pass(100 * time.Millisecond)
+		if peer.Outbound().Path() != before || peer.rxPackets.Load() != received {
+			t.Error("a probe aside of the stream moved the link, or was counted")
+		}
+		h, err := seed.d.Unmask(datagram)
+		if err != nil || !h.Aside() {
+			t.Fatal(h, err)
+		}
+		in := seed.d.Session(h.Index)
+		if _, err := in.Open(nil, datagram, h); err != ErrReplay {
+			t.Errorf("the second time: %v", err)
+		}
+		s.control(out.sealer, fresh, wire.Ping{ID: 8})
+		pass(100 * time.Millisecond)
+		if peer.Outbound().Path() == before {
+			t.Error("a probe in the stream did not move it")
+		}
+	})
+}

@@ -206,7 +206,9 @@ func (i *Inbound) control(h wire.Header, data []byte) {
 		return
 	}
 	i.bytes += len(data)
-	i.seen(h.Counter)
+	if !h.Aside() {
+		i.seen(h.Counter)
+	}
 	// Before the link hears of the frames it must know the path they came on.
 	i.settle()
 	if !i.in.Control(plain, i.path) {
