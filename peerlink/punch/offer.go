@@ -2,6 +2,7 @@ package punch
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -145,4 +146,28 @@ func (o Offer) of(kind message.CandidateKind, transport packet.Kind, v6 bool) (n
 func (o Offer) reachable(transport packet.Kind) bool {
 	_, forwarded := o.of(message.PortMapped, transport, false)
 	return forwarded || o.NAT.Mapping == Direct && o.NAT.lenient()
+}
+
+// with returns the offer with what was learnt: another mapping of the UDP socket
+// takes the place of the old one, because a NAT that steps has gone on.
+func (o Offer) with(more []Candidate) Offer {
+	for _, c := range more {
+		if c.Kind == message.Mapped && c.Transport == packet.UDP {
+			o.Candidates = slices.DeleteFunc(o.Candidates, func(old Candidate) bool {
+				return old.Kind == c.Kind && old.Transport == c.Transport && old.Addr.Addr().Is4() == c.Addr.Addr().Is4()
+			})
+		}
+		o.Candidates = append(o.Candidates, c)
+	}
+	// What others see first: an offer may have to be cut.
+	slices.SortStableFunc(o.Candidates, func(a, b Candidate) int {
+		switch seen := func(c Candidate) bool { return c.Kind == message.Mapped || c.Kind == message.PortMapped }; {
+		case seen(a) == seen(b):
+			return 0
+		case seen(a):
+			return -1
+		}
+		return 1
+	})
+	return o
 }

@@ -1,0 +1,257 @@
+package punch
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+var order = []string{"none", "full cone", "restricted", "port-restricted", "firewall", "step", "random"}
+
+// birthday says whether a pair can find each other by search alone.
+func birthday(a, b string) bool {
+	strict := func(k string) bool { return k == "port-restricted" || k == "firewall" }
+	return a == "random" && strict(b) || b == "random" && strict(a)
+}
+
+func impossible(a, b string) bool {
+	return a == "random" && (b == "random" || b == "step") || a == "step" && b == "random"
+}
+
+func TestEveryPairOfNATsThatCanBeLinkedIs(t *testing.T) {
+	for _, a := range order {
+		for _, b := range order {
+			t.Run(a+"/"+b, func(t *testing.T) {
+				w := newWorld(t, kinds[a], kinds[b], 7, false)
+				w.start(1) // traffic on one side is enough
+				began := w.now
+				ok := w.run(6*time.Second, w.linked)
+				switch {
+				case impossible(a, b):
+					if ok {
+						t.Fatal("a path that cannot be")
+					}
+					if n := w.nodes[0].sent + w.nodes[1].sent; n != 0 {
+						t.Errorf("%d probes for nothing", n)
+					}
+					why := w.nodes[1].o.Why(w.now)
+					if !strings.Contains(why, "both NATs symmetric") || !strings.Contains(why, "1 try, next in") {
+						t.Errorf("why: %s", why)
+					}
+				case !ok:
+					t.Fatalf("no path: %s; %s", w.nodes[0].o.Why(w.now), w.nodes[1].o.Why(w.now))
+				case birthday(a, b):
+				default:
+					if took := w.now.Sub(began); took > 1500*time.Millisecond {
+						t.Errorf("it took %v", took)
+					}
+					for _, n := range w.nodes {
+						if n.sent > 100 {
+							t.Errorf("%s sent %d probes", n.name, n.sent)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestTheBirthdaySearchSucceedsNearlyAlways(t *testing.T) {
+	found, slowest := 0, time.Duration(0)
+	for seed := range uint64(40) {
+		a, b := kinds["random"], kinds["port-restricted"]
+		if seed%2 == 1 {
+			a, b = b, a
+		}
+		w := newWorld(t, a, b, 100+seed, false)
+		w.start(0)
+		began := w.now
+		if w.run(5700*time.Millisecond, w.linked) {
+			found++
+			slowest = max(slowest, w.now.Sub(began))
+		}
+		for _, n := range w.nodes {
+			if n.sent > maxSpread+2*birthdaySockets+100 {
+				t.Errorf("%d probes", n.sent)
+			}
+		}
+	}
+	if found < 39 || slowest > 5500*time.Millisecond {
+		t.Errorf("%d of 40, the slowest in %v", found, slowest)
+	}
+}
+
+func TestProbesThatComeTooEarlyStealNoTuple(t *testing.T) {
+	for _, kind := range []string{"port-restricted", "step"} {
+		w := newWorld(t, kinds["port-restricted"], kinds[kind], 3, false)
+		for _, n := range w.nodes {
+			n.nat.steals = true
+		}
+		w.start(0, 1)
+		if !w.run(3*time.Second, w.linked) {
+			t.Errorf("%s: %s", kind, w.nodes[0].o.Why(w.now))
+		}
+		if w.nodes[0].low == 0 {
+			t.Errorf("%s: no opening with few hops", kind)
+		}
+	}
+}
+
+func TestPeersOfOneNetworkUseIt(t *testing.T) {
+	w := newWorld(t, kinds["random"], kinds["random"], 5, false)
+	a, b := w.nodes[0], w.nodes[1]
+	b.nat = a.nat
+	w.start(0)
+	if !w.run(2*time.Second, w.linked) {
+		t.Fatal(a.o.Why(w.now))
+	}
+	if a.moved.Remote().Addr() != b.host || b.moved.Remote().Addr() != a.host {
+		t.Errorf("paths to %s and %s", a.moved.Remote(), b.moved.Remote())
+	}
+}
+
+func TestBothSidesTakeTheSamePath(t *testing.T) {
+	for seed := range uint64(20) {
+		w := newWorld(t, kinds["port-restricted"], kinds["full cone"], seed, true)
+		w.loss = 0.3
+		w.start(0, 1)
+		if !w.run(4*time.Second, w.linked) {
+			t.Fatalf("seed %d: %s", seed, w.nodes[0].o.Why(w.now))
+		}
+		a, b := w.nodes[0].moved, w.nodes[1].moved
+		if a.Kind() != b.Kind() {
+			t.Errorf("seed %d: %s and %s", seed, a.Kind(), b.Kind())
+		}
+		if w.run(10*time.Second, func() bool { return false }); w.nodes[0].o.Busy() || w.nodes[1].o.Busy() {
+			t.Errorf("seed %d: still trying", seed)
+		}
+	}
+}
+
+func TestFakeTCPIsThereWhereUDPIsBlocked(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 1, true)
+	w.deaf = true
+	for _, n := range w.nodes {
+		n.tcp = true
+	}
+	w.start(0)
+	// What the ports for fake TCP are mapped to is learnt while gathering.
+	for _, n := range w.nodes {
+		l := n.local()
+		l.Candidates = append(l.Candidates, Candidate{Kind: 2, Transport: packet.RawTCP, Addr: l.Candidates[1].Addr})
+		look := n.look
+		look.Local = l
+		n.step(look)
+	}
+	if !w.run(4*time.Second, w.linked) {
+		t.Fatal(w.nodes[0].o.Why(w.now))
+	}
+	if w.nodes[0].moved.Kind() != packet.RawTCP {
+		t.Errorf("a path over %s", w.nodes[0].moved.Kind())
+	}
+}
+
+func TestTriesInVainBecomeRareAndSayWhatWasDone(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 9, false)
+	w.deaf = true
+	w.start(0)
+	w.run(time.Hour, func() bool { return false })
+	n := w.nodes[0]
+	tries := len(n.reports)
+	if tries < 8 || tries > 25 {
+		t.Errorf("%d tries in an hour", tries)
+	}
+	if n.sent > tries*3*maxEach {
+		t.Errorf("%d probes", n.sent)
+	}
+	if last := n.reports[tries-1]; last.NextIn < 5*time.Minute || last.NextIn > 15*time.Minute {
+		t.Errorf("next in %v", last.NextIn)
+	}
+	if why := n.o.Why(w.now); !strings.Contains(why, "no answer to") || !strings.Contains(why, "here: cone, there: cone") || !strings.Contains(why, "tries, next in") {
+		t.Errorf("why: %s", why)
+	}
+}
+
+func TestAChangedNetworkIsTriedAtOnce(t *testing.T) {
+	w := newWorld(t, kinds["random"], kinds["random"], 9, false)
+	w.start(0, 1)
+	w.run(30*time.Second, func() bool { return false })
+	n := w.nodes[1]
+	n.nat = newBox(kinds["full cone"], "203.0.113.77", 4)
+	look := n.look
+	look.Local = n.local()
+	n.step(look)
+	began := w.now
+	if !w.run(5*time.Second, w.linked) {
+		t.Fatal(n.o.Why(w.now))
+	}
+	if took := w.now.Sub(began); took > 2500*time.Millisecond {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestBothCallingAtOnceMakeOneTry(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 2, false)
+	w.start(0, 1)
+	if !w.run(3*time.Second, w.linked) {
+		t.Fatal("no path")
+	}
+	w.run(time.Minute, func() bool { return false })
+	for _, n := range w.nodes {
+		if n.effects["punch.Call"] > 2 || n.effects["punch.Answer"] > 1 || len(n.reports) != 1 {
+			t.Errorf("%s: %v, %d reports", n.name, n.effects, len(n.reports))
+		}
+	}
+}
+
+func TestWithoutTrafficOrAddressesNobodyCalls(t *testing.T) {
+	w := newWorld(t, kinds["none"], kinds["none"], 2, false)
+	w.start()
+	w.run(time.Hour, func() bool { return false })
+	for _, n := range w.nodes {
+		if len(n.effects) != 0 {
+			t.Errorf("%s: %v", n.name, n.effects)
+		}
+		n.look.Wanted = true
+		n.o.local = &Local{}
+		n.step(n.look)
+	}
+	w.run(time.Hour, func() bool { return false })
+	for _, n := range w.nodes {
+		if len(n.effects) != 0 {
+			t.Errorf("%s: %v", n.name, n.effects)
+		}
+	}
+}
+
+func TestAPeerThatIsSilentOrRefusesIsNotProbed(t *testing.T) {
+	w := newWorld(t, kinds["none"], kinds["none"], 2, false)
+	n := w.nodes[0]
+	n.noRelay = true
+	w.start(0)
+	w.run(4*time.Second, func() bool { return len(n.reports) > 0 })
+	if len(n.reports) != 1 || n.sent != 0 || n.effects["punch.Call"] != maxCalls || n.effects["punch.End"] != 1 {
+		t.Fatalf("%v, %v", n.reports, n.effects)
+	}
+	w.run(2*time.Minute, func() bool { return n.effects["punch.Call"] > maxCalls })
+	n.step(Answered{Try: n.o.Try(), Refused: true})
+	if why := n.o.Why(w.now); !strings.Contains(why, "switched off there") || n.o.Busy() {
+		t.Errorf("why: %s", why)
+	}
+}
+
+func TestAnAnswerFromElsewhereProvesNothing(t *testing.T) {
+	w := newWorld(t, kinds["none"], kinds["none"], 2, false)
+	n := w.nodes[0]
+	w.start(0)
+	w.run(time.Second, func() bool { return n.sent > 0 })
+	stray := n.path(n.path(server, server).local, server)
+	n.step(Echoed{Try: n.o.Try(), Seq: 1, Path: stray})
+	n.step(Echoed{Try: n.o.Try(), Seq: 999, Path: stray})
+	n.step(Echoed{Try: n.o.Try() + 1, Seq: 1, Path: stray})
+	if len(n.o.run.proven) != 0 {
+		t.Error("it did")
+	}
+}
