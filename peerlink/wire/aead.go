@@ -1,9 +1,10 @@
 package wire
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"errors"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/aesgcm"
 )
 
 // ErrOpen is returned for a datagram whose tag does not fit: changed on the way,
@@ -12,15 +13,7 @@ var ErrOpen = errors.New("datagram does not authenticate")
 
 // NewAEAD returns AES-256-GCM under key.
 func NewAEAD(key [32]byte) cipher.AEAD {
-	block, err := aes.NewCipher(key[:])
-	if err != nil {
-		panic("aes-256: " + err.Error()) // only for a wrong key length
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		panic("aes-256-gcm: " + err.Error()) // only for another block size
-	}
-	return aead
+	return aesgcm.New(key)
 }
 
 // Seal writes the datagram that carries plain, header masked, into dst, whose
