@@ -11,6 +11,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 )
 
 // Defaults of the fields of [Config] that may be left at zero.
@@ -56,6 +57,7 @@ type Config struct {
 	Keys   actors.Ref[message.ToKeys]
 	Routes actors.Ref[message.ToRoutes]
 	Gossip actors.Ref[message.ToGossip]
+	STUN   actors.Ref[nat.ToProber] // who answers STUN; zero: nobody
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -111,11 +112,19 @@ func (d *Directory) Handshake(data []byte, path packet.Path) bool {
 	}
 	m.Body = slices.Clone(m.Body)
 	switch m.Kind {
+	case wire.STUN:
+		return d.cfg.STUN.Offer(nat.Heard{Message: m.Body, Path: path, Mesh: true})
 	case wire.HandshakeResponse, wire.Refusal:
 		return d.sessions.load(m.Receiver).waiter.Offer(answered{message: m, path: path})
 	default:
 		return d.box.Ref().Offer(arrived{message: m, path: path})
 	}
+}
+
+// SealSTUN makes a datagram of kind wire.STUN of a STUN message, of at most limit
+// bytes or its least length if that is more. Any goroutine may call it.
+func (d *Directory) SealSTUN(message []byte, limit int) []byte {
+	return d.outer.Append(nil, wire.Handshake{Kind: wire.STUN, Body: message}, limit)
 }
 
 // Forward returns the way on for a relayed datagram, nil if it must be dropped:

@@ -11,7 +11,7 @@
 // 5.4): with fresh nonces every byte on the wire looks random to one without
 // the mesh key.
 //
-// A datagram of a handshake (see [Outer]) has the same shape; its index and
+// A datagram of a handshake or of STUN (see [Outer]) has the same shape; its index and
 // counter are a random nonce. A relayed datagram carries a sealed envelope and
 // behind it another datagram as it is:
 //
@@ -48,6 +48,7 @@ const (
 	HandshakeResponse                 // second
 	HandshakeFinal                    // third
 	Refusal                           // instead of HandshakeResponse
+	STUN                              // a STUN message (RFC 8489), sealed as handshakes are
 	kindEnd
 )
 
@@ -70,11 +71,11 @@ func (k Kind) IsRepair() bool { return k >= Repairable && k < repairEnd }
 func (k Kind) IsData() bool { return k == Data || k == DataPartial }
 
 // IsHandshake says whether the datagram is sealed under the outer key, see [Outer].
-func (k Kind) IsHandshake() bool { return k >= HandshakeInit && k <= Refusal }
+func (k Kind) IsHandshake() bool { return k >= HandshakeInit && k <= STUN }
 
 var kindNames = [...]string{
 	Data: "data", DataPartial: "data-partial", Control: "control", Relay: "relay", HandshakeInit: "init",
-	HandshakeResponse: "response", HandshakeFinal: "final", Refusal: "refusal",
+	HandshakeResponse: "response", HandshakeFinal: "final", Refusal: "refusal", STUN: "stun",
 	Repairable: "repairable", Parity: "parity", Report: "report", Beat: "beat",
 }
 

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// Outer seals and opens the datagrams of handshakes, so that without the mesh
+// Outer seals and opens the datagrams of handshakes and of STUN, so that without the mesh
 // key nothing of them can be read, parsed or answered:
 //
 //	| kind 1 | nonce 12 | sealed( sender 4 | receiver 4 | length 2 | body | padding ) | tag 16 |
@@ -35,7 +35,8 @@ const (
 // its sender speaks another version.
 var ErrMalformed = errors.New("handshake is malformed")
 
-// Handshake is what a datagram of a handshake carries.
+// Handshake is what a datagram of a handshake carries, or one of STUN: that has a
+// Body alone.
 type Handshake struct {
 	Kind     Kind
 	Sender   uint32 // the sender's name for the session to be

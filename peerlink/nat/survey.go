@@ -1,0 +1,198 @@
+package nat
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// role says for what a survey uses a socket. The mapper and the filter are fresh
+// ones: links keep mappings and holes open on the socket that carries data, where
+// nothing could be seen of steps and filters.
+type role uint8
+
+const (
+	dataRole   role = iota // the socket that carries data: its endpoint is a candidate
+	mapperRole             // shows what the mapping depends on
+	filterRole             // shows from whom answers come in
+)
+
+// SurveyRequests is the most requests that a survey sends, if nobody answers in
+// time or all of them late: three sockets ask, each question is asked
+// Transmissions times.
+const SurveyRequests = (dataAsks + maxServers + otherAsks + filterAsks + hairpinAsks) * Transmissions
+
+const (
+	dataAsks    = 3 // two servers, and one of the other family
+	otherAsks   = 2 // a server's other endpoints
+	filterAsks  = 2 // another address, another port
+	hairpinAsks = 1
+)
+
+// survey is one round of questions. It is pure: ask is how it speaks, and each
+// done may make it ask more.
+type survey struct {
+	servers []Server
+	// ask asks one question; false: there is no such socket, and done is not called.
+	ask func(now time.Time, r role, s Server, c Change, done func(time.Time, answer)) bool
+	// self is how questions to this node itself are asked, for the hairpin test.
+	self Server
+
+	own         []netip.Addr
+	port        uint16 // the mapper's
+	shared      bool   // there is no mapper, the data socket stands in
+	seen        []Observation
+	mapping     int // questions of the mapper that are open
+	open        int // questions that are open at all
+	tester      bool
+	otherAddr   Outcome
+	otherPort   Outcome
+	hairpin     Outcome
+	hairpinDone bool
+	data        Observation
+	dataTries   int
+	tried       []Try
+	first       time.Time // when the first answer came
+}
+
+// Try is one server that a survey asked, for people.
+type Try struct {
+	Server Server
+	Mapped netip.AddrPort // not valid: it did not answer
+	RTT    time.Duration
+}
+
+func (s *survey) start(now time.Time) {
+	for _, server := range s.servers {
+		s.map1(now, server, true)
+	}
+	if !s.shared && len(s.servers) > 0 {
+		s.askData(now, s.servers[0])
+	}
+}
+
+// done says that no question is open.
+func (s *survey) done() bool { return s.open == 0 }
+
+// evidence is what has been seen so far.
+func (s *survey) evidence() Evidence {
+	e := Evidence{
+		Own: s.own, Port: s.port, OtherAddress: s.otherAddr, OtherPort: s.otherPort, Hairpin: s.hairpin,
+	}
+	for _, o := range s.seen {
+		if o.Mapped.IsValid() {
+			e.Seen = append(e.Seen, o)
+		}
+	}
+	return e
+}
+
+// map1 asks how server sees the mapper.
+func (s *survey) map1(now time.Time, server Server, report bool) {
+	place := len(s.seen)
+	s.seen = append(s.seen, Observation{To: server.Addr})
+	s.question(now, mapperRole, server, 0, &s.mapping, func(now time.Time, a answer) {
+		if report {
+			s.tried = append(s.tried, Try{Server: server, Mapped: a.message.Mapped, RTT: a.rtt})
+		}
+		if a.outcome != Answered || a.message.Class != Success {
+			return
+		}
+		if s.first.IsZero() {
+			s.first = now
+		}
+		s.seen[place].Mapped = a.message.Mapped
+		if s.shared && !s.data.Mapped.IsValid() {
+			s.data = s.seen[place]
+		}
+		if report {
+			s.test(now, server, a.message.Other)
+		}
+	})
+}
+
+// question asks and keeps count; n is one more counter.
+func (s *survey) question(now time.Time, r role, server Server, c Change, n *int, done func(time.Time, answer)) {
+	ok := s.ask(now, r, server, c, func(now time.Time, a answer) {
+		s.open--
+		*n--
+		done(now, a)
+		s.goOn(now)
+	})
+	if ok {
+		s.open++
+		*n++
+	}
+}
+
+// test asks the first server that can answer from elsewhere to do so.
+func (s *survey) test(now time.Time, server Server, other netip.AddrPort) {
+	if s.tester || !other.IsValid() {
+		return
+	}
+	if other.Addr().IsUnspecified() {
+		other = netip.AddrPortFrom(server.Addr.Addr(), other.Port())
+	}
+	if other == server.Addr || other.Addr().Is4() != server.Addr.Addr().Is4() || !usable(other.Addr()) {
+		return
+	}
+	s.tester = true
+	var filters int
+	s.question(now, filterRole, server, ChangeAddress|ChangePort, &filters, func(_ time.Time, a answer) {
+		s.otherAddr = outcome(a, a.from.Addr() != server.Addr.Addr())
+	})
+	s.question(now, filterRole, server, ChangePort, &filters, func(_ time.Time, a answer) {
+		s.otherPort = outcome(a, a.from.Addr() == server.Addr.Addr() && a.from != server.Addr)
+	})
+	second := server
+	second.Addr = other
+	s.map1(now, second, false)
+	if other.Addr() != server.Addr.Addr() && other.Port() != server.Addr.Port() {
+		second.Addr = netip.AddrPortFrom(other.Addr(), server.Addr.Port())
+		s.map1(now, second, false)
+	}
+}
+
+// outcome judges the answer to a Change; elsewhere says whether it came from
+// where it should. A server that answered otherwise cannot do it.
+func outcome(a answer, elsewhere bool) Outcome {
+	if a.outcome == Answered && (a.message.Class != Success || !elsewhere) {
+		return NotTried
+	}
+	return a.outcome
+}
+
+// goOn begins what had to wait for answers.
+func (s *survey) goOn(now time.Time) {
+	if s.mapping > 0 || s.hairpinDone {
+		return
+	}
+	s.hairpinDone = true
+	// Where each destination has another port, there is none to be asked.
+	if e := s.evidence(); e.mapping() == EndpointIndependent {
+		var n int
+		server := s.self
+		server.Addr = e.Seen[0].Mapped
+		s.question(now, mapperRole, server, 0, &n, func(_ time.Time, a answer) { s.hairpin = a.outcome })
+	}
+}
+
+// askData asks how server sees the data socket; if it is silent, one that answered
+// the mapper is asked.
+func (s *survey) askData(now time.Time, server Server) {
+	s.dataTries++
+	var n int
+	s.question(now, dataRole, server, 0, &n, func(now time.Time, a answer) {
+		if a.outcome == Answered && a.message.Class == Success {
+			s.data = Observation{To: server.Addr, Mapped: a.message.Mapped}
+			if s.first.IsZero() {
+				s.first = now
+			}
+			return
+		}
+		i := slices.IndexFunc(s.tried, func(t Try) bool { return t.Mapped.IsValid() && t.Server != server })
+		if i >= 0 && s.dataTries < dataAsks-1 {
+			s.askData(now, s.tried[i].Server)
+		}
+	})
+}

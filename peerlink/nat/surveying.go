@@ -1,0 +1,321 @@
+package nat
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// settle is how long after the first answer others are waited for before what is
+// known so far is published.
+const settle = 300 * time.Millisecond
+
+// work does what the plan says and publishes what surveys bring.
+func (a *actor) work(now time.Time) {
+	if !a.cfg.Detect || a.cfg.Pather == nil {
+		a.plan.survey, a.plan.refresh, a.plan.last = time.Time{}, time.Time{}, now
+		return
+	}
+	switch {
+	case a.survey != nil:
+		a.attend(now)
+	case !a.plan.survey.IsZero() && !now.Before(a.plan.survey):
+		a.begin(now)
+	case !a.plan.refresh.IsZero() && !now.Before(a.plan.refresh):
+		a.refresh(now)
+	}
+}
+
+// looked publishes new port mappings and interfaces, and asks new servers if some
+// were lacking.
+func (a *actor) looked(now time.Time) {
+	a.hosts = a.cfg.Hosts()
+	a.publish(now, *a.Report())
+	for address := range distinct(a.cfg.Servers()) {
+		if !a.knew[address] {
+			a.plan.looked(now)
+		}
+	}
+}
+
+// networkChanged begins anew: what others saw of the old network is worth nothing.
+func (a *actor) networkChanged(now time.Time) {
+	a.endSurvey()
+	r := *a.Report()
+	if hosts := a.cfg.Hosts(); !slices.Equal(hosts, a.hosts) {
+		a.hosts = hosts
+		r.Behaviour, r.Mapped4, r.Mapped6, r.Observed, r.Tried = Behaviour{}, netip.AddrPort{}, netip.AddrPort{}, nil, nil
+	}
+	a.publish(now, r)
+	a.plan.changed(now)
+}
+
+// begin begins a survey, of IPv4 if possible.
+func (a *actor) begin(now time.Time) {
+	a.hosts = a.cfg.Hosts()
+	mesh := a.cfg.Servers()
+	a.knew = distinct(mesh)
+	var public []Server
+	if a.plan.public(now) && len(distinct(mesh)) < enoughServers {
+		known, ok := a.names.get(now)
+		if !ok {
+			a.plan.await(now)
+			return
+		}
+		public = known
+	}
+	v6 := false
+	servers := choose(mesh, public, v6, shuffle)
+	if len(servers) == 0 || a.cfg.Pather.Port(v6) == 0 {
+		v6 = true
+		servers = choose(mesh, public, v6, shuffle)
+	}
+	if len(servers) == 0 || a.cfg.Pather.Port(v6) == 0 {
+		a.plan.noServers(now)
+		if r := *a.Report(); a.plan.public(now) {
+			r.Problems = a.problemsOf(nil)
+			a.publish(now, r)
+		}
+		return
+	}
+	a.plan.surveyed(now)
+	s := &survey{servers: servers, own: a.hosts, ask: a.surveyAsk, self: Server{Node: selfID}}
+	if sockets, err := a.cfg.Pather.Sockets(2, v6); err == nil && len(sockets) == 2 {
+		a.sockets = sockets
+	}
+	s.shared = len(a.sockets) == 0
+	if path, err := a.cfg.Pather.Through(a.socket(mapperRole), servers[0].Addr); err == nil {
+		s.port = path.Local().Port()
+	}
+	a.survey = s
+	s.start(now)
+	if !v6 {
+		a.askV6(now, choose(mesh, public, true, shuffle))
+	}
+	a.transmit(now)
+	a.attend(now)
+}
+
+// askV6 asks how the data socket is seen over IPv6 too, where prefixes are
+// translated now and then (RFC 6296).
+func (a *actor) askV6(now time.Time, servers []Server) {
+	if len(servers) == 0 || a.cfg.Pather.Port(true) == 0 {
+		return
+	}
+	var n int
+	a.survey.question(now, dataRole, servers[0], 0, &n, func(now time.Time, got answer) {
+		if got.outcome == Answered && got.message.Class == Success {
+			r := *a.Report()
+			r.Mapped6 = got.message.Mapped
+			a.publish(now, r)
+		}
+	})
+}
+
+// socket is the socket for a role.
+func (a *actor) socket(r role) packet.Socket {
+	if r == dataRole || len(a.sockets) == 0 {
+		return 0
+	}
+	return a.sockets[r-mapperRole]
+}
+
+// surveyAsk is how a survey speaks.
+func (a *actor) surveyAsk(now time.Time, r role, server Server, c Change, done func(time.Time, answer)) bool {
+	if r == filterRole && len(a.sockets) == 0 {
+		return false // links have opened the filter of the data socket
+	}
+	path, err := a.cfg.Pather.Through(a.socket(r), server.Addr)
+	if err != nil {
+		return false
+	}
+	a.asks.begin(now, &ask{survey: a.survey, path: path, change: c, mesh: server.mesh(), done: done})
+	return true
+}
+
+// attend publishes what the running survey has brought, once when first answers
+// are there and once at its end.
+func (a *actor) attend(now time.Time) {
+	s := a.survey
+	if !s.done() {
+		switch {
+		case s.first.IsZero():
+		case a.told.IsZero():
+			a.told = s.first.Add(settle)
+		case !now.Before(a.told):
+			a.told = now.Add(time.Hour) // once is enough, the end comes sooner
+			a.conclude(now, s, false)
+		}
+		return
+	}
+	a.endSurvey()
+	r := a.conclude(now, s, true)
+	a.plan.ended(now, r.Behaviour.Known() && s.data.Mapped.IsValid())
+	a.logReport(r)
+}
+
+// conclude publishes what s shows.
+func (a *actor) conclude(now time.Time, s *survey, final bool) Report {
+	e := s.evidence()
+	b := Classify(e)
+	r := *a.Report()
+	if final || b.Known() {
+		if !final && b.Mapping == r.Behaviour.Mapping {
+			b = r.Behaviour // the rest of it is still being asked for
+		}
+		r.Behaviour = b
+	}
+	if mapped := s.data.Mapped; mapped.IsValid() {
+		r.When = now
+		if mapped.Addr().Is4() {
+			r.Mapped4 = mapped
+		} else {
+			r.Mapped6 = mapped
+		}
+	} else if final {
+		r.Mapped4 = netip.AddrPort{}
+	}
+	r.Observed = nil
+	for _, o := range e.Seen {
+		r.Observed = append(r.Observed, o.Mapped)
+	}
+	r.Tried = slices.Clone(s.tried)
+	if final {
+		r.Problems = a.problemsOf(s)
+	}
+	a.publish(now, r)
+	return r
+}
+
+// endSurvey forgets the running survey.
+func (a *actor) endSurvey() {
+	if a.survey != nil {
+		a.asks.forgetAll(a.survey)
+	}
+	if len(a.sockets) > 0 {
+		a.cfg.Pather.Release(a.sockets)
+	}
+	a.survey, a.sockets, a.told = nil, nil, time.Time{}
+}
+
+// refresh asks one server whether the data socket is still seen as before.
+func (a *actor) refresh(now time.Time) {
+	a.plan.refresh = now.Add(RefreshInterval)
+	a.looked(now)
+	report := a.Report()
+	was := report.Mapped4
+	if !was.IsValid() {
+		was = report.Mapped6
+	}
+	i := slices.IndexFunc(report.Tried, func(t Try) bool {
+		return t.Mapped.IsValid() && t.Mapped.Addr().Is4() == was.Addr().Is4()
+	})
+	if i < 0 {
+		a.plan.at(now)
+		return
+	}
+	server := report.Tried[i].Server
+	path, err := a.cfg.Pather.Through(0, server.Addr)
+	if err != nil {
+		a.plan.at(now)
+		return
+	}
+	symmetric := report.Behaviour.Symmetric()
+	a.asks.begin(now, &ask{path: path, mesh: server.mesh(), done: func(now time.Time, got answer) {
+		same := got.outcome == Answered && got.message.Mapped == was
+		if symmetric { // which port it is depends on the server, and says nothing
+			same = got.outcome == Answered && got.message.Mapped.Addr() == was.Addr()
+		}
+		if !same {
+			a.plan.changed(now)
+		}
+	}})
+	a.transmit(now)
+}
+
+// publish completes r with the candidates of now and makes it the report if it
+// says anything new.
+func (a *actor) publish(now time.Time, r Report) {
+	var port4, port6 uint16
+	if p := a.cfg.Pather; p != nil {
+		port4, port6 = p.Port(false), p.Port(true)
+	}
+	all := HostCandidates(a.hosts, packet.UDP, port4, port6)
+	for _, c := range HostCandidates(a.hosts, packet.RawTCP, a.cfg.TCPPort, a.cfg.TCPPort) {
+		all = appendNew(all, c)
+	}
+	for _, c := range a.cfg.PortMaps() {
+		all = appendNew(all, c)
+	}
+	for _, m := range []netip.AddrPort{r.Mapped4, r.Mapped6} {
+		if m.IsValid() {
+			all = appendNew(all, Candidate{Addr: m, Kind: message.Mapped, Transport: packet.UDP})
+		}
+	}
+	r.Candidates = all[:min(len(all), message.MaxCandidates)]
+	old := a.Report()
+	a.report.Store(&r)
+	if !r.same(old) {
+		a.cfg.OnChange(&r)
+	}
+}
+
+// problemsOf says in words what stands in the way; s is nil if nobody could be asked.
+func (a *actor) problemsOf(s *survey) []string {
+	var all []string
+	if a.names.problem != "" {
+		all = append(all, a.names.problem)
+	}
+	if s == nil {
+		return append(all, "no server is known that could tell how this node looks from outside: "+
+			"no node of the mesh has a public UDP endpoint; see --stun")
+	}
+	var silent []string
+	for _, t := range s.tried {
+		if !t.Mapped.IsValid() {
+			silent = append(silent, t.Server.String())
+		}
+	}
+	switch {
+	case len(silent) == len(s.tried):
+		all = append(all, fmt.Sprintf("no STUN server answers over UDP (asked %s): UDP may be blocked here", strings.Join(silent, ", ")))
+	case len(silent) > 0:
+		all = append(all, "STUN servers that do not answer: "+strings.Join(silent, ", "))
+	}
+	if len(silent) < len(s.tried) && !Classify(s.evidence()).Known() {
+		all = append(all, "one server alone cannot tell how the NAT maps: a second node with a public UDP endpoint is needed, or --stun")
+	}
+	return all
+}
+
+// logReport says what a survey found, if it is worth a line.
+func (a *actor) logReport(r Report) {
+	if len(r.Problems) > 0 && !r.Behaviour.Known() {
+		if !a.warned {
+			a.log.Warn("the kind of NAT is not known", "reason", strings.Join(r.Problems, "; "))
+		}
+		a.warned = true
+		return
+	}
+	a.warned = false
+	line := r.Behaviour.Describe() + " " + r.Mapped4.String()
+	if line == a.logged {
+		return
+	}
+	a.logged = line
+	a.log.Info("found out how this node looks from outside", "nat", r.Behaviour.Describe(), "endpoint", r.Mapped4.String())
+}
+
+// distinct are the different addresses of servers.
+func distinct(servers []Server) map[netip.Addr]bool {
+	all := map[netip.Addr]bool{}
+	for _, s := range servers {
+		all[s.Addr.Addr().Unmap()] = true
+	}
+	return all
+}

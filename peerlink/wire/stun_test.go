@@ -1,0 +1,56 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"testing"
+)
+
+// A STUN datagram with a fixed nonce and no padding; sealed a second time with
+// Python's cryptography.
+const goldenSTUN = "f50b91a2516c26b5c76aa52600c46c304f2588cbd9110967720e89f232b4f9434b13890a6b8cc7599b29b043c03db784774a6bf55a"
+
+func TestASTUNDatagramIsGolden(t *testing.T) {
+	k, m := testKeys()
+	outer := NewOuter(k.Outer, m)
+	d, err := hex.DecodeString(goldenSTUN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range d {
+		if h, err := m.Unmask(bytes.Clone(d[:n])); err == nil {
+			if _, err := outer.Open(h, bytes.Clone(d[:n])); err == nil {
+				t.Errorf("%d of %d bytes were opened", n, len(d))
+			}
+		}
+	}
+	h, err := m.Unmask(d)
+	if err != nil || h.Kind != STUN {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	got, err := outer.Open(h, d)
+	if err != nil || got.Kind != STUN || string(got.Body) != "a STUN message" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+}
+
+func TestSTUNIsSealedLikeAHandshake(t *testing.T) {
+	k, m := testKeys()
+	outer := NewOuter(k.Outer, m)
+	stranger := NewOuter([32]byte{1}, m)
+	d := outer.Append(nil, Handshake{Kind: STUN, Body: []byte("question")}, 1200)
+	h, err := m.Unmask(d)
+	if err != nil || !h.Kind.IsHandshake() || h.Kind.IsData() || h.Kind.String() != "stun" {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	if _, err := stranger.Open(h, bytes.Clone(d)); !errors.Is(err, ErrOpen) {
+		t.Errorf("without the mesh key: %v", err)
+	}
+	other := bytes.Clone(d)
+	other[0] = byte(Refusal)
+	h.Kind = Refusal
+	if _, err := outer.Open(h, other); !errors.Is(err, ErrOpen) {
+		t.Errorf("as another kind: %v", err)
+	}
+}
