@@ -32,10 +32,11 @@ type (
 		Refused bool
 		Offer   Offer
 	}
-	// Gathered answers [Gather]: what could be learnt.
+	// Gathered answers [Gather], as often as something was learnt; Done: that is all.
 	Gathered struct {
 		Try        uint64
 		Candidates []Candidate
+		Done       bool
 	}
 	// Got answers [Open].
 	Got struct {
@@ -75,14 +76,15 @@ type Effect interface{ effect() }
 type (
 	// Gather asks for ports to be held for fake TCP, one per family, and for what
 	// others see of them; Fresh: also for the newest port that the NAT has given to
-	// a socket for UDP. Answered by [Gathered], with what is there when Within is over.
+	// a socket for UDP. Answered by [Gathered]; what is not there Within is not
+	// waited for.
 	Gather struct {
-		Try        uint64
-		Hold4      bool
-		Hold6      bool
-		Fresh      bool
-		Within     time.Duration
-		MappedPort bool // ask others how the port for IPv4 is mapped
+		Try    uint64
+		Hold4  bool
+		Hold6  bool
+		Ask    bool // others, how the port for IPv4 is mapped
+		Fresh  bool
+		Within time.Duration
 	}
 	// Call calls the peer; Answer answers its call.
 	Call struct {

@@ -123,7 +123,10 @@ func (o *Opener) Step(now time.Time, in Input) []Effect {
 		o.answered(now, in)
 	case Gathered:
 		if o.state == gathering && in.Try == o.try {
-			o.gathered(now, in.Candidates)
+			o.own = o.own.with(in.Candidates)
+			if in.Done {
+				o.gathered(now)
+			}
 		}
 	case Got:
 		if o.state == trying && in.Try == o.try {
@@ -186,7 +189,7 @@ func (o *Opener) advance(now time.Time) {
 	switch o.state {
 	case gathering:
 		if !now.Before(o.due) {
-			o.gathered(now, nil)
+			o.gathered(now)
 		}
 	case calling:
 		switch {
@@ -235,10 +238,10 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.stepped()}
 	if o.cfg.TCP {
 		g.Hold4, g.Hold6 = len(o.own.hosts(false)) > 0, len(o.own.hosts(true)) > 0
-		g.MappedPort = g.Hold4 && o.own.NAT.Mapping != Direct
+		g.Ask = g.Hold4 && o.own.NAT.Mapping != Direct
 	}
 	if !g.Hold4 && !g.Hold6 && !g.Fresh {
-		o.gathered(now, nil)
+		o.gathered(now)
 		return
 	}
 	o.emit(g)
@@ -248,9 +251,8 @@ func (o *Opener) set(s state, now time.Time, within time.Duration) {
 	o.state, o.since, o.due = s, now, now.Add(within)
 }
 
-// gathered goes on with what could be learnt.
-func (o *Opener) gathered(now time.Time, more []Candidate) {
-	o.own = o.own.with(more)
+// gathered goes on with what was learnt.
+func (o *Opener) gathered(now time.Time) {
 	if !o.called {
 		o.set(calling, now, maxCalls*o.callEvery())
 		o.call(now)

@@ -247,7 +247,7 @@ func (n *node) do(e Effect) {
 				a := n.nat.outward(netip.AddrPortFrom(n.host, port0(n.next)), server)
 				seen = append(seen, Candidate{Kind: message.Mapped, Transport: packet.UDP, Addr: a})
 			}
-			n.step(Gathered{Try: e.Try, Candidates: seen})
+			n.step(Gathered{Try: e.Try, Candidates: seen, Done: true})
 		})
 	case Call:
 		n.say(Called{Try: e.Try, Delay: e.Delay, Offer: e.Offer})
