@@ -11,17 +11,17 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
 
-// A crossing knocks this often. Only SYNs that cross on the line open two routers
-// that answer with resets what they do not expect.
-const crossInterval = 250 * time.Millisecond
+// Both sides knock often, as those of rawtcp do: after 100, 200, 400 and then every
+// 500 ms. Only SYNs that cross on the line open two routers that answer with
+// resets what they do not expect.
+const firstKnock, lastKnock = 100 * time.Millisecond, 500 * time.Millisecond
 
 // held is a local port of TCP: a packet.Held. Who knocks there and is not
 // expected gets no answer.
 type held struct {
-	t         *Transport
-	port      uint16
-	v6        bool
-	crossings []*opening // under way; guarded by the net's mutex
+	t    *Transport
+	port uint16
+	v6   bool
 }
 
 var _ packet.Held = (*held)(nil)
@@ -80,14 +80,11 @@ func (h *held) local(remote netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, h.port), nil
 }
 
-// Release implements packet.Held. What crosses is given up.
+// Release implements packet.Held. Attempts under way go on; cancel ends them.
 func (h *held) Release() {
 	h.t.host.net.mu.Lock()
 	defer h.t.host.net.mu.Unlock()
 	h.t.held = slices.DeleteFunc(h.t.held, func(other *held) bool { return other == h })
-	for len(h.crossings) > 0 {
-		h.crossings[0].fail(net.ErrClosed)
-	}
 }
 
 // opening is one simultaneous open: a flow to each address at which the peer may
@@ -96,19 +93,19 @@ type opening struct {
 	h     *held
 	cfg   packet.Crossing
 	begun time.Time
+	tries int
 	flows []*flow // that may still open
 	done  func(packet.Path, error)
 }
 
-// Cross implements packet.Held. An address of the Remotes that knocks from
-// another port is answered, too: its router has chosen that port. done gets a
-// wrapped syscall.ETIMEDOUT after the Timeout.
+// Cross implements packet.Held. done gets a wrapped syscall.ETIMEDOUT after the
+// Timeout. Should another of the flows open, too, because the peer took that one
+// for the first, it shows up in Arrivals with its first datagram.
 func (h *held) Cross(cfg packet.Crossing, done func(packet.Path, error)) (cancel func()) {
 	n := h.t.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	c := &opening{h: h, cfg: cfg, begun: time.Now(), done: done}
-	h.crossings = append(h.crossings, c)
 	err := error(syscall.ENETUNREACH)
 	for _, remote := range cfg.Remotes {
 		var local netip.AddrPort
@@ -162,28 +159,16 @@ func (c *opening) knock() {
 			f.emit(wireSYN)
 		}
 	}
-	next := passed + crossInterval
-	if c.cfg.Hops != 0 && passed < c.cfg.Shy {
-		next = min(next, c.cfg.Shy)
+	next := passed + min(firstKnock<<min(c.tries, 8), lastKnock)
+	c.tries++
+	if c.cfg.Hops != 0 && passed < c.cfg.Shy && next >= c.cfg.Shy {
+		next, c.tries = c.cfg.Shy, 0
 	}
 	n.clock.at(c.begun.Add(next), func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		c.knock()
 	})
-}
-
-// knocked takes a SYN from where no flow leads.
-func (h *held) knocked(p wirePacket) {
-	for _, c := range h.crossings {
-		if slices.ContainsFunc(c.cfg.Remotes, func(r netip.AddrPort) bool { return r.Addr() == p.src.Addr() }) {
-			if f := c.add(p.dst, p.src); f != nil {
-				f.receive(p)
-			}
-			return
-		}
-	}
-	h.t.host.net.drop("no flow")
 }
 
 // won ends the crossing with f.
@@ -213,13 +198,24 @@ func (c *opening) fail(err error) {
 	})
 }
 
+// end gives the flows up that are left, but those that the peer may take for the
+// first, as they have its SYN and it has been told.
 func (c *opening) end() {
 	c.done = nil
-	c.h.crossings = slices.DeleteFunc(c.h.crossings, func(other *opening) bool { return other == c })
-	flows := c.flows
+	n, flows := c.h.t.host.net, c.flows
 	c.flows = nil
 	for _, f := range flows {
 		f.attempt = nil
-		f.end(false, net.ErrClosed)
+		if !f.crossed {
+			f.end(false, net.ErrClosed)
+			continue
+		}
+		n.clock.at(c.begun.Add(c.cfg.Timeout), func() {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if f.state == dialing {
+				f.end(false, syscall.ETIMEDOUT)
+			}
+		})
 	}
 }

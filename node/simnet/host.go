@@ -220,16 +220,11 @@ func (h *Host) receive(p wirePacket) {
 		return
 	}
 	t := h.listener(p.dst.Port())
-	held := h.holder(p.dst)
 	switch {
-	case held != nil && p.kind == wireSYN:
-		held.knocked(p)
-	case held != nil:
-		h.net.drop("no flow")
 	case p.kind == wireSYN && t != nil:
 		t.accept(p)
 	case p.kind == wireRST:
-	case h.silent:
+	case h.silent || h.holder(p.dst) != nil:
 		h.net.drop("no flow")
 	default:
 		h.net.drop("no flow")
