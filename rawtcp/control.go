@@ -23,6 +23,8 @@ type control struct {
 	synMSS  uint16 // our MSS toward the last stranger that we looked up
 	dirty   bool   // flows differs from the published table
 
+	holdings map[uint16]*holding
+
 	wake      time.Duration // next scan; 0: none
 	refreshed time.Duration // of the wire's local addresses
 	buf       [maxHeader + 1]byte
@@ -32,6 +34,7 @@ type control struct {
 func (c *control) init(t *Transport) {
 	c.t = t
 	c.flows = make(map[tuple]*Flow)
+	c.holdings = make(map[uint16]*holding)
 	c.backlog = newBacklog(t.cfg.MaxHalfOpen)
 	c.strays = limiter{perSecond: straysPerSecond}
 	c.synMSS = 1460
@@ -127,6 +130,10 @@ func (c *control) handle(m *message) {
 	switch {
 	case m.dial != nil:
 		c.dial(now, m.dial)
+	case m.hold != nil:
+		c.hold(m.hold)
+	case m.cross != nil:
+		c.cross(now, m.cross)
 	case m.accepted != nil:
 		c.adopt(now, m.accepted)
 	case m.flow != nil:
@@ -154,7 +161,7 @@ func (c *control) step(now time.Duration, f *Flow, ev event) {
 	before := m.state
 	out := m.step(now, ev)
 	c.wakeAt(m.wake())
-	opened := before == synSent && m.state == established
+	opened := before < established && m.state == established
 	switch {
 	case opened:
 		f.phase.Store(phaseOpen)
@@ -169,7 +176,9 @@ func (c *control) step(now time.Duration, f *Flow, ev event) {
 	}
 	if opened {
 		c.t.log.Debug("connection established", "path", f)
-		if !f.dial.answer(f, nil) {
+		if f.cross != nil {
+			c.crossed(now, f)
+		} else if !f.dial.answer(f, nil) {
 			f.Close()
 		}
 	}
@@ -187,6 +196,9 @@ func (c *control) reply(now time.Duration, f *Flow, r reply) {
 	}
 	h := header{flags: r.flags, seq: r.seq, id: uint16(f.ipID.Add(1) - 1)}
 	f.fill(&h, ms)
+	if r.hops != 0 {
+		h.ttl = r.hops
+	}
 	n := 0
 	switch {
 	case r.flags&flagSYN != 0:
@@ -195,7 +207,17 @@ func (c *control) reply(now time.Duration, f *Flow, r reply) {
 		if p.stamps {
 			h.opts.stamps, h.opts.val = true, f.stamp(ms)
 		}
-		h.ack, h.window = 0, uint16(f.initial)
+		h.window = uint16(f.initial)
+		if r.flags&flagACK != 0 { // only what the peer's SYN offered
+			h.ack = f.rcvNxt.Load()
+			h.opts.sack = p.sack && f.machine.cross.sack
+			h.opts.stamps, h.opts.ecr = f.stamps, f.recent.Load()
+			if f.ownScale == 0 {
+				h.opts.wscale = -1
+			}
+		} else {
+			h.ack = 0
+		}
 	case r.probe:
 		n = 1
 	}

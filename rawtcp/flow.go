@@ -22,18 +22,21 @@ type machine struct {
 	deadline time.Duration // of the pending timer; 0: none
 	tries    int           // retransmissions or probes since the last progress
 	began    time.Duration
-	giveUp   time.Duration // synSent ends then
-	sent     uint32        // synSent: initial sequence number; closing states: that of our FIN
+	giveUp   time.Duration // synSent and synReceived end then
+	sent     uint32        // before established: initial sequence number; closing states: that of our FIN
 	firstSYN uint32        // ms
+	cross    *simultaneous // the peer opens this connection too; nil: not, or no more
 	una      uint32        // established: the acknowledgement that the probe timer runs for
 }
 
-// state is a state of RFC 9293. SYN-RECEIVED lives in the backlog, CLOSE-WAIT
-// does not exist: a connection whose peer closes is of no use and closes too.
+// state is a state of RFC 9293. SYN-RECEIVED is that of a simultaneous open; of a
+// listener it lives in the backlog. CLOSE-WAIT does not exist: a connection whose
+// peer closes is of no use and closes too.
 type state uint8
 
 const (
 	synSent state = iota
+	synReceived
 	established
 	finWait1
 	finWait2
@@ -44,7 +47,7 @@ const (
 )
 
 func (s state) String() string {
-	return [...]string{"syn-sent", "established", "fin-wait-1", "fin-wait-2", "closing", "time-wait", "last-ack", "closed"}[s]
+	return [...]string{"syn-sent", "syn-received", "established", "fin-wait-1", "fin-wait-2", "closing", "time-wait", "last-ack", "closed"}[s]
 }
 
 // event is what happens to a machine.
@@ -69,6 +72,7 @@ type reply struct {
 	ack   uint32 // SYN-ACKs and resets; otherwise the stream knows
 	probe bool   // with one byte of payload
 	bare  bool   // without options and window: a reset outside any connection
+	hops  uint8  // to live; 0: as many as ever
 }
 
 // output is what step wants done: replies to send, and why the connection ended
@@ -112,10 +116,12 @@ func (m *machine) step(now time.Duration, ev event) (out output) {
 	case tick:
 		m.tick(now, &out)
 	case arrive:
-		switch m.state {
-		case synSent:
+		switch {
+		case m.state == closed:
+		case m.cross != nil:
+			m.meet(now, ev.seg, &out)
+		case m.state == synSent:
 			m.answered(now, ev.seg, &out)
-		case closed:
 		default:
 			m.arrived(now, ev.seg, &out)
 		}
@@ -125,7 +131,7 @@ func (m *machine) step(now time.Duration, ev event) (out output) {
 
 func (m *machine) shut(now time.Duration, out *output) {
 	switch m.state {
-	case synSent:
+	case synSent, synReceived:
 		m.end(out, net.ErrClosed)
 	case established:
 		m.sendFIN(now, finWait1, out)
@@ -145,7 +151,7 @@ func (m *machine) sendFIN(now time.Duration, next state, out *output) {
 }
 
 // answered handles a segment in SYN-SENT (RFC 9293, 3.10.7.3). A SYN without
-// ACK, a simultaneous open, is not taken.
+// ACK, a simultaneous open, is not taken: see [simultaneous].
 func (m *machine) answered(now time.Duration, g *segment, out *output) {
 	if !g.has(flagACK) {
 		return
@@ -164,24 +170,47 @@ func (m *machine) answered(now time.Duration, g *segment, out *output) {
 	if !g.has(flagSYN) {
 		return
 	}
+	if !m.learn(now, g) {
+		return
+	}
+	m.state, m.deadline, m.tries = established, 0, 0
+	out.send(reply{flags: flagACK, seq: g.ack})
+}
+
+// learn takes over what the peer says in its SYN or SYN-ACK. It does not if that
+// is no answer to our SYN (RFC 7323, 3.2: the echoed timestamp).
+func (m *machine) learn(now time.Duration, g *segment) bool {
 	s := m.s
-	if s.stamps = m.profile.stamps && g.opts.stamps; s.stamps {
-		first := s.stamp(m.firstSYN)
-		if before(g.opts.ecr, first) || before(s.stamp(millis(now)), g.opts.ecr) {
-			return // RFC 7323: not an answer to our SYN
+	stamps := m.profile.stamps && g.opts.stamps
+	if stamps && g.has(flagACK) {
+		if !m.echoes(now, g) {
+			return false
 		}
-		s.oldest.Store(first)
-		s.recent.Store(g.opts.val)
 		s.rtt.Store(s.stamp(millis(now)) - g.opts.ecr)
+	}
+	if s.stamps = stamps; stamps {
+		s.oldest.Store(s.stamp(m.firstSYN))
+		s.recent.Store(g.opts.val)
 	}
 	s.negotiate(m.profile, &g.opts)
 	s.rcvNxt.Store(g.seq + 1)
 	s.ackSent.Store(g.seq + 1)
-	s.sndUna.Store(g.ack)
-	s.sndNxt.Store(g.ack)
-	s.sndEdge.Store(g.ack + uint32(g.window)) // never scaled in a SYN
-	m.state, m.deadline, m.tries = established, 0, 0
-	out.send(reply{flags: flagACK, seq: g.ack})
+	s.sndUna.Store(m.sent)
+	if g.has(flagACK) {
+		s.sndUna.Store(g.ack)
+	}
+	s.sndNxt.Store(m.sent + 1)
+	s.sndEdge.Store(m.sent + 1 + uint32(g.window)) // never scaled in a SYN
+	if m.cross != nil {
+		m.cross.sack = g.opts.sack
+	}
+	return true
+}
+
+// echoes reports whether g echoes a timestamp that we have sent since our SYN.
+func (m *machine) echoes(now time.Duration, g *segment) bool {
+	s := m.s
+	return !before(g.opts.ecr, s.stamp(m.firstSYN)) && !before(s.stamp(millis(now)), g.opts.ecr)
 }
 
 // arrived handles what the receiving goroutine leaves to us: SYN, RST, FIN, and
@@ -264,13 +293,17 @@ func (m *machine) tick(now time.Duration, out *output) {
 	if m.state == closed || m.deadline == 0 {
 		return
 	}
-	if m.state == synSent && now >= m.giveUp {
+	if m.state < established && now >= m.giveUp {
 		remote := m.s.tuple.remoteAddrPort()
 		m.end(out, fmt.Errorf("no answer from %s within %v: is it up, and may TCP port %d pass?",
 			remote, (m.giveUp-m.began).Round(time.Millisecond), remote.Port()))
 		return
 	}
 	if now < m.deadline {
+		return
+	}
+	if m.cross != nil {
+		m.knock(now, out)
 		return
 	}
 	m.tries++
@@ -325,7 +358,7 @@ func (m *machine) pause() time.Duration {
 
 // wake is when step wants its next tick, 0 for not at all.
 func (m *machine) wake() time.Duration {
-	if m.state == synSent && m.deadline != 0 {
+	if m.state < established && m.deadline != 0 {
 		return min(m.deadline, m.giveUp)
 	}
 	return m.deadline

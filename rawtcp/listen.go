@@ -63,6 +63,9 @@ func (c *control) setPorts() error {
 	for _, h := range c.held {
 		add(h.port)
 	}
+	for p := range c.holdings {
+		add(p)
+	}
 	for _, f := range c.flows {
 		if f.port != nil {
 			add(f.tuple.localPort)
@@ -82,11 +85,12 @@ func (c *control) dial(now time.Duration, d *dial) {
 	case d.cancelled.Load():
 		d.answer(nil, net.ErrClosed)
 		return
-	case !d.remote.IsValid() || d.remote.Port() == 0 || d.remote.Addr().IsUnspecified() || d.remote.Addr().IsMulticast():
-		fail(errors.New("an address and a port of another host are needed"))
-		return
 	case len(c.flows) >= c.t.cfg.MaxFlows:
 		fail(fmt.Errorf("there are %d connections already, the most allowed", len(c.flows)))
+		return
+	}
+	if err := checkRemote(d.remote); err != nil {
+		fail(err)
 		return
 	}
 	h, err := c.t.wire.lookup(netip.Addr{}, d.remote.Addr())
@@ -98,26 +102,56 @@ func (c *control) dial(now time.Duration, d *dial) {
 		fail(fmt.Errorf("no route to %v", d.remote.Addr()))
 		return
 	}
-	port, err := c.t.wire.reserve(netip.AddrPortFrom(h.Source(), 0), false)
+	port, err := c.localPort(d, h.Source())
 	if err != nil {
-		fail(fmt.Errorf("reserving a local port on %v: %w", h.Source(), err))
+		fail(err)
 		return
 	}
 	tu := newTuple(netip.AddrPortFrom(h.Source(), port.Port()), d.remote)
+	if c.flows[tu] != nil { // only from a held port
+		fail(fmt.Errorf("there is a connection from local port %d already", tu.localPort))
+		return
+	}
 	f := c.t.dialledFlow(tu, h, d, now)
 	f.port = port
 	c.flows[tu] = f
 	c.dirty = true
-	if err := c.setPorts(); err != nil {
+	if d.from != nil {
+		d.from.flows++
+	} else if err := c.setPorts(); err != nil {
 		c.remove(f, fmt.Errorf("dial %v: %w", d.remote, err))
 		return
 	}
-	f.unwatch = h.OnChange(func() {
+	c.follow(f)
+	c.publish() // before the answer can come
+	c.step(now, f, event{kind: open})
+}
+
+// localPort is the port that d shall come from.
+func (c *control) localPort(d *dial, source netip.Addr) (reservation, error) {
+	if d.from != nil {
+		return d.from, d.from.usable(d.remote.Addr())
+	}
+	port, err := c.t.wire.reserve(netip.AddrPortFrom(source, 0), false)
+	if err != nil {
+		return nil, fmt.Errorf("reserving a local port on %v: %w", source, err)
+	}
+	return port, nil
+}
+
+// follow has f told of changes of its way.
+func (c *control) follow(f *Flow) {
+	f.unwatch = f.hop.OnChange(func() {
 		c.t.poke.Give()
 		f.changed()
 	})
-	c.publish() // before the answer can come
-	c.step(now, f, event{kind: open})
+}
+
+func checkRemote(a netip.AddrPort) error {
+	if !a.IsValid() || a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
+		return errors.New("an address and a port of another host are needed")
+	}
+	return nil
 }
 
 // adopt takes over a flow that the pump accepted by its cookie.
@@ -159,6 +193,10 @@ func (c *control) stranger(now time.Duration, g *segment) {
 		c.backlog.reset(g)
 	case listening && g.flags&(flagSYN|flagACK|flagFIN) == flagSYN:
 		c.syn(now, g)
+	case g.has(flagSYN) && c.holdings[g.tuple.localPort] != nil:
+		// A reset would close the NATs that a crossing is about to open, or tell a
+		// peer that was late about one that has another way already.
+		c.t.drops.add(dropStray, 1)
 	case listening && !g.has(flagSYN) && g.has(flagACK) && c.complete(now, g):
 	case !c.strays.allow(now):
 		c.t.drops.add(dropStray, 1)

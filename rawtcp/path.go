@@ -29,8 +29,9 @@ type Flow struct {
 	// Of the actor:
 	machine machine
 	born    time.Duration
-	dial    *dial // nil: accepted
-	port    reservation
+	dial    *dial       // nil: accepted
+	cross   *crossing   // while it may become one of a crossing
+	port    reservation // nil, its own, or a *holding
 	unwatch func()
 
 	watcher atomic.Pointer[func()] // see OnChange

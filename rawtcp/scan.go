@@ -30,6 +30,9 @@ func (c *control) scan(now time.Duration) {
 			c.step(now, f, event{kind: tick})
 		}
 	}
+	for _, h := range c.holdings {
+		c.letGo(h)
+	}
 	c.wakeAt(c.backlog.due(now, t.profile.ackRetries, func(h *halfOpen) { c.synAck(now, h) }))
 	if busy {
 		c.wakeAt(now + ackDelay*time.Millisecond)
@@ -48,6 +51,11 @@ func (c *control) scan(now time.Duration) {
 func (c *control) inspect(now time.Duration, f *Flow) {
 	switch {
 	case f.machine.state > established:
+		return
+	case f.cross != nil:
+		if f.cross.cancelled.Load() {
+			c.step(now, f, event{kind: shut})
+		}
 		return
 	case f.wantClose.Load(), f.dial != nil && f.machine.state == synSent && f.dial.cancelled.Load():
 		c.step(now, f, event{kind: shut})

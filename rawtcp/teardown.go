@@ -18,19 +18,32 @@ func (c *control) remove(f *Flow, why error) {
 	if f.unwatch != nil {
 		f.unwatch()
 	}
-	if f.port != nil {
-		port := f.port
-		f.port = nil
-		c.setPorts()
-		if err := port.Close(); err != nil {
-			c.t.log.Warn("giving back a local port", "path", f, "reason", err)
-		}
+	c.giveBack(f)
+	if f.cross != nil {
+		c.missed(f, why)
 	}
 	if f.dial != nil {
 		if why == nil {
 			why = net.ErrClosed
 		}
 		f.dial.answer(nil, why)
+	}
+}
+
+// giveBack gives back the port of f, if it has one.
+func (c *control) giveBack(f *Flow) {
+	port := f.port
+	f.port = nil
+	switch h, shared := port.(*holding); {
+	case port == nil:
+	case shared:
+		h.flows--
+		c.letGo(h)
+	default:
+		_ = c.setPorts()
+		if err := port.Close(); err != nil {
+			c.t.log.Warn("giving back a local port", "path", f, "reason", err)
+		}
 	}
 }
 
@@ -48,8 +61,8 @@ func (c *control) drain(limit time.Duration) {
 		case <-end.C:
 			return
 		case m := <-c.t.inbox.C():
-			if m.dial != nil {
-				m.dial.answer(nil, net.ErrClosed)
+			if m.dial != nil || m.cross != nil || m.hold != nil {
+				m.refuse()
 				continue
 			}
 			c.handle(&m)
@@ -88,7 +101,10 @@ func (c *control) release() error {
 	for _, h := range c.held {
 		err = errors.Join(err, h.Close())
 	}
-	c.flows, c.held, c.dirty = map[tuple]*Flow{}, nil, true
+	for _, h := range c.holdings {
+		err = errors.Join(err, h.Close())
+	}
+	c.flows, c.held, c.holdings, c.dirty = map[tuple]*Flow{}, nil, map[uint16]*holding{}, true
 	c.publish()
 	return err
 }
@@ -98,9 +114,7 @@ func (c *control) refuseDials() {
 	for {
 		select {
 		case m := <-c.t.inbox.C():
-			if m.dial != nil {
-				m.dial.answer(nil, net.ErrClosed)
-			}
+			m.refuse()
 		default:
 			return
 		}

@@ -37,7 +37,7 @@ type Config struct {
 }
 
 // Transport carries datagrams in fake TCP connections. It implements
-// [packet.Dialer] and [packet.Receiver]. [New] makes one; Run and Receive must
+// [packet.Crosser] and [packet.Receiver]. [New] makes one; Run and Receive must
 // both be running for it to work; Close ends it.
 type Transport struct {
 	cfg     Config
@@ -64,12 +64,26 @@ type Transport struct {
 
 // message is what the pumps and callers of a Transport say to its actor. One
 // field is set: a segment (with the flow that it belongs to, or nil), a flow
-// that the pump accepted, or a dial.
+// that the pump accepted, a dial, a port to be held, or a crossing.
 type message struct {
 	seg      segment
 	flow     *Flow
 	accepted *Flow
 	dial     *dial
+	hold     *holding
+	cross    *crossing
+}
+
+// refuse tells whoever waits for the answer to m that the Transport is closed.
+func (m *message) refuse() {
+	switch {
+	case m.dial != nil:
+		m.dial.answer(nil, net.ErrClosed)
+	case m.cross != nil:
+		m.cross.answer(nil, net.ErrClosed)
+	case m.hold != nil:
+		_ = m.hold.Close()
+	}
 }
 
 // mailboxSize holds a burst of handshakes without letting a SYN flood queue up
@@ -212,6 +226,7 @@ func (t *Transport) Close() error {
 type dial struct {
 	remote    netip.AddrPort
 	done      func(packet.Path, error)
+	from      *holding // nil: a fresh port
 	answered  atomic.Bool
 	cancelled atomic.Bool
 }
@@ -224,14 +239,24 @@ func (d *dial) answer(p packet.Path, err error) bool {
 	return true
 }
 
+func unmapped(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
 var errBusy = errors.New("too many connections are being opened at once")
 
 // Dial implements [packet.Dialer]. Every call takes a fresh random local port,
 // so there may be several flows to one remote.
 func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
-	d := &dial{remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), done: done}
-	if !t.inbox.Ref().Offer(message{dial: d}) {
-		go d.answer(nil, fmt.Errorf("dial %v: %w", remote, errBusy))
+	return t.dial(&dial{remote: unmapped(remote), done: done})
+}
+
+func (t *Transport) dial(d *dial) (cancel func()) { return t.ask(message{dial: d}, d) }
+
+// ask gives the actor a message that d will answer.
+func (t *Transport) ask(m message, d *dial) (cancel func()) {
+	if !t.inbox.Ref().Offer(m) {
+		go d.answer(nil, fmt.Errorf("opening a connection: %w", errBusy))
 	} else if t.ended.Load() {
 		go d.answer(nil, net.ErrClosed)
 	}
