@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -12,6 +13,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
+	"github.com/openbmx/lightweight-tunnel/peerlink/punch"
 )
 
 // Defaults of the fields of [Config] that may be left at zero.
@@ -52,6 +54,25 @@ type Config struct {
 	ClientIsolation bool
 	MaxHops         uint8 // relays that one datagram may pass
 	MaxPeers        int   // links kept at the same time
+
+	// P2P: look for direct paths to peers that are reached through a relay. Without
+	// Candidates, or with neither UDP nor Cross, there are none.
+	P2P bool
+	// P2PTimeout bounds one try; 0: punch.DefaultTimeout.
+	P2PTimeout time.Duration
+	// NATDetection: foresee and search the ports that a symmetric NAT gives out.
+	NATDetection bool
+	// Transport restricts direct paths to packet.UDP or packet.RawTCP; 0: both.
+	Transport packet.Kind
+	UDP       packet.Pather  // nil: no paths over UDP
+	Cross     packet.Crosser // nil: no fake TCP through NATs
+	// Candidates returns where this node may be reached now. It is called by any
+	// actor of this package and must not block.
+	Candidates func() punch.Local
+	// SeenAs asks the node at the other end of path as what it sees this end. done
+	// is called at most once, by any goroutine, and must not block. False: it is
+	// not. Nil: nobody can be asked.
+	SeenAs func(path packet.Path, done func(mapped netip.AddrPort, err error)) bool
 
 	Log    hclog.Logger
 	Keys   actors.Ref[message.ToKeys]

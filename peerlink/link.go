@@ -28,6 +28,7 @@ type link struct {
 	sizes     sizes
 	pings     map[uint32]pingRequest
 	pingID    uint32
+	calls     calls
 
 	said   message.LinkState // the last one sent
 	saidT  time.Time
@@ -47,13 +48,15 @@ const (
 func newLink(d *Directory, peer *Peer) *link {
 	log := d.cfg.Log.Named("link").With("peer", peer.Name())
 	s := newSender(d)
-	return &link{
+	l := &link{
 		d: d, peer: peer, log: log, sender: s,
 		m:       newMachine(d.cfg.ID, peer.id, d.cfg.Keepalive, d.cfg.Timeout, rand.Float64),
 		init:    initiation{sender: s, answers: peer.answers.Ref(), log: log},
 		staging: staging{maxPackets: d.cfg.SendQueue, maxBytes: d.cfg.QueueBytes},
 		pings:   map[uint32]pingRequest{},
 	}
+	l.newCalls()
+	return l
 }
 
 // Run works until ctx ends. What an earlier run of this link left in the
@@ -69,6 +72,7 @@ func (l *link) Run(ctx context.Context) error {
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	defer l.letGo()
 	for {
 		select {
 		case <-ctx.Done():
@@ -84,10 +88,12 @@ func (l *link) Run(ctx context.Context) error {
 			l.m.tick(time.Now(), l.observe())
 			l.expirePings(time.Now())
 			l.release()
+		case <-l.calls.due():
 		}
 		l.measure(time.Now())
 		now := time.Now()
 		l.carryOut(now)
+		l.search(now)
 		l.show(now)
 		timer.Reset(l.nextTick(now))
 	}
@@ -132,11 +138,13 @@ func (l *link) take(now time.Time, msg toLink) {
 			return
 		}
 		if msg.aside {
+			l.probed(now, msg, frames)
 			l.m.heardAside(now, msg.in, msg.path, frames, msg.at)
 			return
 		}
 		l.m.heard(now, msg.in, msg.path, frames, msg.at)
 		l.pong(now, frames, msg.path, msg.at)
+		l.beCalled(now, frames)
 	case adopt:
 		l.m.adopt(now, msg.s)
 		l.peer.name.Store(&msg.s.hello.Name)
@@ -157,6 +165,12 @@ func (l *link) take(now time.Time, msg toLink) {
 		l.m.tick(now, l.observe())
 	case judged:
 		l.m.answered(now, msg.refusal)
+	case crossed:
+		l.gotCrossed(now, msg)
+	case heldFlow:
+		l.gotHeldFlow(now, msg)
+	case seenAs:
+		l.gotSeenAs(now, msg)
 	case pingRequest:
 		l.ping(now, msg)
 	}

@@ -40,7 +40,7 @@ func (l *link) show(now time.Time) {
 		s.MTU = max((&Outbound{path: m.path, limit: l.sizes.limit(m.path)}).MaxPacket(), 0)
 		if relay, ok := m.path.(*RelayPath); ok {
 			s.Via = relay.via.Name()
-			s.WhyNotDirect = "no direct path is known, traffic goes through " + s.Via
+			s.WhyNotDirect = l.whyNotDirect(now, s.Via)
 		}
 	} else if s.State != Up {
 		s.WhyNotDirect = m.problem

@@ -34,14 +34,28 @@ func (s sender) aside(to *sealer, path packet.Path, frame wire.Frame) {
 	s.frame(to, wire.AsideCounter+to.aside.Add(1)-1, path, frame)
 }
 
+// asideHops is aside with so many hops to live.
+func (s sender) asideHops(to *sealer, path packet.Path, hopper packet.Hopper, hops uint8, frame wire.Frame) {
+	if s.fill(to, wire.AsideCounter+to.aside.Add(1)-1, path, frame) {
+		_ = hopper.SendHops(s.train, hops)
+	}
+}
+
 func (s sender) frame(to *sealer, counter uint64, path packet.Path, frame wire.Frame) {
+	if s.fill(to, counter, path, frame) {
+		_ = path.Send(s.train)
+	}
+}
+
+// fill makes the train of one datagram with a frame.
+func (s sender) fill(to *sealer, counter uint64, path packet.Path, frame wire.Frame) bool {
 	plain := frame.Append(nil)
 	s.train.Reset(path.Prefix())
 	slot := s.train.Next(len(plain) + wire.Overhead)
 	if slot == nil {
-		return
+		return false
 	}
 	h := wire.Header{Kind: wire.Control, Index: to.index, Counter: counter}
 	wire.Seal(slot, to.masker, to.aead, h, plain)
-	_ = path.Send(s.train)
+	return true
 }

@@ -15,6 +15,7 @@ type Config struct {
 	Chooses bool
 	UDP     bool // paths over UDP can be opened
 	TCP     bool // fake TCP can be
+	Search  bool // foresee and search the ports of symmetric NATs
 	// Timeout bounds the probing of one try. 0: [DefaultTimeout].
 	Timeout time.Duration
 	Rand    *rand.Rand
@@ -315,7 +316,7 @@ func (o *Opener) answered(now time.Time, a Answered) {
 
 // probe begins the probing: both sides do at the same moment.
 func (o *Opener) probe(now time.Time) {
-	opt := options{udp: o.cfg.UDP, tcp: o.cfg.TCP}
+	opt := options{udp: o.cfg.UDP, tcp: o.cfg.TCP, search: o.cfg.Search}
 	if o.own.NAT.stepped() && o.peer.NAT.stepped() {
 		if opt.udp && opt.tcp { // each would use up the ports that the other foresees
 			opt.udp = o.tries%2 == 0

@@ -45,6 +45,7 @@ func (p *plan) empty() bool {
 // NATs step: see predict.
 type options struct {
 	udp, tcp bool
+	search   bool // ports may be foreseen and searched
 	skew     int
 }
 
@@ -108,6 +109,10 @@ func (p *planner) mapped(c Candidate) {
 	own, peer, transport := p.own.NAT, p.peer.NAT, c.Transport
 	open := p.own.reachable(transport) || p.peer.reachable(transport)
 	neighbours := p.neighbours()
+	if !p.search && (own.symmetric() || peer.symmetric()) && !open && !neighbours {
+		p.give("a NAT is symmetric, and NAT detection is switched off here")
+		return
+	}
 	shy := peer.Mapping != Direct && !(peer.Filtering == EndpointIndependent)
 	switch {
 	case peer.stepped():

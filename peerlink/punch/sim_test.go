@@ -372,7 +372,7 @@ func newWorld(t testing.TB, a, b NAT, seed uint64, tcp bool) *world {
 		if kind.Mapping == Direct {
 			n.host = netip.MustParseAddr(public)
 		}
-		n.o = New(Config{Chooses: i == 0, UDP: true, TCP: tcp, Rand: rand.New(rand.NewPCG(seed, uint64(10+i)))})
+		n.o = New(Config{Chooses: i == 0, UDP: true, TCP: tcp, Search: true, Rand: rand.New(rand.NewPCG(seed, uint64(10+i)))})
 		w.nodes[i] = n
 	}
 	w.nodes[0].far, w.nodes[1].far = w.nodes[1], w.nodes[0]
