@@ -47,6 +47,8 @@ type (
 	abandon struct{}
 	// keepDirect notes the direct path for a restarted link; nil: none.
 	keepDirect struct{ path packet.Path }
+	// adoptPath tells the transport that a path is of use although nothing is sent.
+	adoptPath struct{ path packet.Path }
 	// dropPath closes a direct path.
 	dropPath struct{ path packet.Path }
 	// decided tells who began a handshake what became of it.
@@ -67,5 +69,6 @@ func (sendFinal) effect()  {}
 func (initiate) effect()   {}
 func (abandon) effect()    {}
 func (keepDirect) effect() {}
+func (adoptPath) effect()  {}
 func (dropPath) effect()   {}
 func (decided) effect()    {}

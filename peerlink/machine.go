@@ -7,6 +7,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/path"
 )
 
 // machine is the pure core of a link: which session seals, which path is taken,
@@ -29,7 +30,14 @@ type machine struct {
 	path     packet.Path          // the one taken; nil: none
 	direct   packet.Path          // the newest direct one; nil: none
 	ours     map[packet.Path]bool // dialled by this side
+	punched  map[packet.Path]bool // opened through NATs, or proven otherwise
+	falls    map[packet.Path]int  // how often each was left because it had died
 	failures map[packet.Path]failure
+	standbys []*standby
+	meter    path.Meter // of the path in use
+	chooser  path.Chooser[packet.Path]
+	options  []path.Candidate[packet.Path] // scratch of alternative
+	renew    time.Time                     // when to try a handshake although there are keys; zero: not
 	leaving  []leavingPath
 	owner    actors.Ref[fate] // who dialled the direct path
 	relays   []relayWay
@@ -69,6 +77,7 @@ func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, ran
 		self: self, peer: peer, keepalive: keepalive, timeout: timeout, random: random,
 		patience: min(timeout, maxPatience),
 		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
+		punched: map[packet.Path]bool{}, falls: map[packet.Path]int{},
 	}
 }
 
@@ -254,6 +263,9 @@ func (m *machine) end() {
 	m.stopTrying()
 	m.declineFresh()
 	m.loseDirect()
+	for len(m.standbys) > 0 {
+		m.dropStandby(m.standbys[0])
+	}
 	m.path = nil
 	m.silence = silence{}
 	m.publish()

@@ -3,6 +3,7 @@ package peerlink
 import (
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/path"
 )
@@ -21,9 +22,18 @@ type failure struct {
 
 // relayWay is one way through another node.
 type relayWay struct {
-	path packet.Path
-	seed bool
-	rtt  time.Duration
+	path    packet.Path
+	seed    bool
+	reaches bool          // the relay said that it reaches the peer
+	rtt     time.Duration // to the relay; if it reaches the peer, to the peer
+	hops    int           // relays on the way; 0: not known
+}
+
+func (r relayWay) candidate(failures int) path.Candidate[packet.Path] {
+	return path.Candidate[packet.Path]{
+		Path: r.path, Class: path.Relayed, Alive: r.path.Alive(), Failures: failures,
+		Seed: r.seed, Reaches: r.reaches, RTT: r.rtt, Hops: r.hops,
+	}
 }
 
 // arrivedOn moves to the path that the peer uses. A direct one is followed
@@ -39,22 +49,28 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 				m.emit(decided{m.fresh.owner, fate{spare: true}})
 				m.fresh = freshPath{}
 			}
+			if m.usable && m.ready(p) != nil {
+				m.peerLeft(now, p)
+			}
 			return
 		}
 		if m.path != p && m.path != nil && m.probe.doubt(now) > 0 {
 			m.emit(away{m.lastArrival()})
 		}
-		m.takeFresh(p)
 		m.setDirect(now, p)
+		m.takeFresh(p)
 		m.follow(p)
 		return
 	}
 	switch {
 	case m.path == p:
 	case m.path != nil && m.path == m.direct && m.direct.Alive() && m.failures[m.direct].count == 0:
+		if m.usable {
+			m.peerLeft(now, p)
+		}
 	case m.path == nil || !m.path.Alive():
 		m.follow(p)
-	case m.path.Kind() == packet.Relay && less(m.peer, m.self):
+	case m.path.Kind() == packet.Relay && (less(m.peer, m.self) || m.probe.doubt(now) >= m.suspectAfter()):
 		m.follow(p)
 	}
 }
@@ -68,6 +84,10 @@ func (m *machine) mayFollow(now time.Time, p packet.Path) bool {
 	switch {
 	case c == nil || !c.Alive() || c.Kind() == packet.Relay || m.failures[c].count > 0 || m.probe.doubt(now) >= m.suspectAfter():
 		return true
+	case m.punched[c] || m.punched[p]:
+		// The smaller ID chooses between those that both have; to what is new to
+		// this side the peer has moved for a reason, such as its own new address.
+		return m.ready(p) == nil || less(m.peer, m.self)
 	case m.dialled(c) && m.dialled(p) && p != m.fresh.path:
 		return false
 	}
@@ -86,12 +106,19 @@ func (m *machine) setDirect(now time.Time, p packet.Path) {
 	if m.direct == p {
 		return
 	}
-	if m.direct != nil {
+	taken := m.takeStandby(p)
+	if old := m.direct; old != nil && old.Alive() && (m.punched[old] || m.punched[p]) {
+		m.keepWarm(now, old, m.owner, m.failures[old].count > 0)
+		m.owner = actors.Ref[fate]{}
+	} else if old != nil {
 		grace := replacedGrace
-		if !m.dialled(m.direct) {
+		if !m.dialled(old) {
 			grace = acceptedGrace
 		}
-		m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(grace)})
+		m.leaving = append(m.leaving, leavingPath{old, now.Add(grace)})
+	}
+	if taken != nil {
+		m.owner = taken.owner
 	}
 	m.direct = p
 	m.emit(keepDirect{p})
@@ -105,13 +132,23 @@ func (m *machine) dialled(p packet.Path) bool { return m.ours[p] }
 func (m *machine) follow(p packet.Path) {
 	if m.path != p {
 		m.path = p
-		m.rtt = rttMeter{}
+		m.rtt, m.meter = rttMeter{}, path.Meter{}
 		m.usable = false
+		m.renew = time.Time{}
+		if m.current != nil {
+			m.current.txLoss.smooth, m.current.rxLoss.smooth = 0, 0 // they were the other path's
+		}
 	}
 }
 
 // leaveDirect gives the direct path time to come back, and then up.
 func (m *machine) leaveDirect(now time.Time) {
+	if m.punched[m.direct] && m.direct.Alive() {
+		m.keepWarm(now, m.direct, m.owner, true)
+		m.direct, m.owner = nil, actors.Ref[fate]{}
+		m.emit(keepDirect{})
+		return
+	}
 	m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(acceptedGrace)})
 	m.direct = nil
 	m.emit(keepDirect{})
@@ -132,6 +169,14 @@ func (m *machine) lostPath(now time.Time, p packet.Path) {
 	if p == nil {
 		return
 	}
+	if b := m.ready(p); b != nil {
+		m.dropStandby(b)
+		return
+	}
+	if to := m.alternative(now); to != nil && p == m.path && m.current != nil {
+		m.fallBack(now, to)
+		return
+	}
 	m.fail(now, p)
 	if p == m.direct {
 		m.loseDirect()
@@ -149,13 +194,11 @@ func (m *machine) choose() {
 	var candidates []path.Candidate[packet.Path]
 	if m.direct != nil {
 		candidates = append(candidates, path.Candidate[packet.Path]{
-			Path: m.direct, Class: path.Direct, Alive: m.direct.Alive(), Failures: m.failures[m.direct].count,
+			Path: m.direct, Class: class(m.direct), Alive: m.direct.Alive(), Failures: m.failures[m.direct].count,
 		})
 	}
 	for _, r := range m.relays {
-		candidates = append(candidates, path.Candidate[packet.Path]{
-			Path: r.path, Class: path.Relayed, Alive: r.path.Alive(), Failures: m.failures[r.path].count, Seed: r.seed, RTT: r.rtt,
-		})
+		candidates = append(candidates, r.candidate(m.failures[r.path].count))
 	}
 	if i := path.Best(candidates); i >= 0 {
 		m.follow(candidates[i].Path)
@@ -166,34 +209,9 @@ func (m *machine) fail(now time.Time, p packet.Path) {
 	m.failures[p] = failure{count: m.failures[p].count + 1, last: now}
 }
 
-// opened brings a direct path on which a round trip was made just now. Both
-// sides take it for one that the side with the smaller ID has made.
-func (m *machine) opened(now time.Time, p packet.Path, rtt time.Duration) {
-	if !p.Alive() || m.newest() == nil || m.path == p {
-		return
-	}
-	if c := m.path; c != nil && c.Kind() != packet.Relay && c.Alive() && m.failures[c].count == 0 {
-		return // there is one
-	}
-	delete(m.failures, p)
-	if less(m.self, m.peer) {
-		m.ours[p] = true
-	}
-	m.setDirect(now, p)
-	m.follow(p)
-	m.rtt.update(rtt)
-	if s := m.newest(); m.current == nil {
-		m.promote(now, s)
-		return
-	}
-	m.probe = probe{id: m.probe.id, since: now}
-	m.publish()
-	m.ping(now) // the peer follows what it hears
-}
-
 // keeps says whether p is one of the paths that the machine will close itself.
 func (m *machine) keeps(p packet.Path) bool {
-	if p == m.path || p == m.direct || p == m.fresh.path {
+	if p == m.path || p == m.direct || p == m.fresh.path || m.ready(p) != nil {
 		return true
 	}
 	for _, l := range m.leaving {

@@ -44,19 +44,27 @@ func (m *machine) tick(now time.Time, o observation) {
 			delete(m.failures, p)
 		}
 	}
-	for p := range m.ours {
-		if !p.Alive() {
-			delete(m.ours, p)
-		}
-	}
+	forgetDead(m.ours)
+	forgetDead(m.punched)
+	forgetDead(m.falls)
 	m.closeLeft(now)
 	m.expire(now)
 	if m.direct != nil && !m.direct.Alive() {
 		m.lostPath(now, m.direct)
 	}
 	m.watch(now, o.lastRx)
+	m.weigh(now)
 	m.knock(now)
+	m.tend(now)
 	m.connect(now)
+}
+
+func forgetDead[V any](about map[packet.Path]V) {
+	for p := range about {
+		if !p.Alive() {
+			delete(about, p)
+		}
+	}
 }
 
 func (m *machine) closeLeft(now time.Time) {
@@ -113,13 +121,15 @@ func (m *machine) connect(now time.Time) {
 		if now.Sub(m.try.began) < answerWithin(m.try.tries) && m.try.path.Alive() {
 			return
 		}
-		m.fail(now, m.try.path)
+		if !m.usable || m.try.path != m.path { // else the watch knows better
+			m.fail(now, m.try.path)
+		}
 		tries := m.try.tries
 		m.emit(abandon{})
 		m.try = attempt{tries: tries}
 	}
 	due := m.current == nil && now.Before(m.wanted) && !m.confirming() ||
-		m.current != nil && m.current.rekeyDue(now, m.jitter) && !m.confirming()
+		m.current != nil && (m.current.rekeyDue(now, m.jitter) || m.renewing(now)) && !m.confirming()
 	if !due || now.Before(m.pause) {
 		return
 	}
@@ -131,6 +141,12 @@ func (m *machine) connect(now time.Time) {
 	}
 	m.try = attempt{path: m.path, began: now, tries: m.try.tries + 1}
 	m.emit(initiate{m.path})
+}
+
+// renewing says whether keys are to be agreed early: the path was changed because
+// the old one died, and the peer has not been heard on the new one.
+func (m *machine) renewing(now time.Time) bool {
+	return !m.renew.IsZero() && !now.Before(m.renew)
 }
 
 // confirming says whether a handshake has ended on this side only.
@@ -184,6 +200,9 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 			if s == m.current {
 				m.reported(now, f.Highest)
 			}
+			if p != m.path {
+				m.asksOn(now, p)
+			}
 			// Where it came from: a probe of a path asks about that path.
 			m.emit(send{s, p, wire.Pong{ID: f.ID, Time: f.Time}})
 		case wire.Pong:
@@ -195,7 +214,9 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 			if p == m.path {
 				took := time.Duration(clock - f.Time)
 				m.rtt.update(took)
+				m.meter.Answered(took)
 				m.probe.answered(now.Add(-took))
+				m.renew = time.Time{}
 			}
 		case wire.Close:
 			m.closed(in, f.Reason)
@@ -203,20 +224,6 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 		case wire.Refused:
 			m.refused(now, in, f.Reason)
 			return
-		}
-	}
-}
-
-// heardAside takes frames that came aside of the stream: somebody asks about a
-// path, or answers. It moves nothing.
-func (m *machine) heardAside(now time.Time, in *Inbound, p packet.Path, frames []wire.Frame, clock int64) {
-	s := m.find(in)
-	if s == nil || !s.confirmed {
-		return
-	}
-	for _, f := range frames {
-		if f, ok := f.(wire.Ping); ok {
-			m.emit(sendAside{s, p, wire.Pong{ID: f.ID, Time: f.Time}})
 		}
 	}
 }

@@ -122,6 +122,13 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 	p := &m.probe
 	tx := m.current.sealer.counter.Load()
 	p.flowing, p.lastTx = tx != p.lastTx, tx
+	other := m.alternative(now)
+	patience, missed, unanswered, interval := m.patience, minMissed, m.enough()+1, probeInterval
+	if other != nil {
+		interval = quickInterval
+		patience, missed = m.quickPatience()
+		unanswered = missed
+	}
 	suspect := m.suspectAfter()
 	switch {
 	case lastRx.After(p.since):
@@ -137,7 +144,9 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 		p.unheard = now
 	}
 	switch doubt := p.doubt(now); {
-	case p.quiet(now) >= m.patience && p.missed >= minMissed, p.unanswered(now) >= m.patience && p.pings > m.enough():
+	case other != nil && (p.quiet(now) >= patience && p.missed >= missed || p.unanswered(now) >= patience && p.pings >= unanswered):
+		m.fallBack(now, other)
+	case p.quiet(now) >= patience && p.missed >= missed, p.unanswered(now) >= patience && p.pings >= unanswered:
 		m.problem = "nothing heard for " + now.Sub(p.since).Round(100*time.Millisecond).String()
 		if p.quiet(now) < m.patience {
 			m.silence.mute = m.path
@@ -149,7 +158,10 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 		// only a question tells: the peer cannot.
 		p.streak = 0
 		m.ping(now)
-	case doubt >= suspect && now.Sub(p.sent) >= probeInterval:
+		if other != nil {
+			p.unheard = p.since // and more of them, if that has no answer
+		}
+	case doubt >= suspect && now.Sub(p.sent) >= interval:
 		p.missed++
 		m.ping(now)
 		// Whoever made the path makes another one while this one is still asked:
@@ -188,6 +200,12 @@ func (m *machine) suspectAfter() time.Duration {
 	return min(max(2*m.rtt.smooth, minSuspect), maxSuspect)
 }
 
+// pressing says whether the next tick should come at once: a path may have died,
+// and there is another.
+func (m *machine) pressing(now time.Time) bool {
+	return m.usable && m.probe.doubt(now) >= m.suspectAfter()/2 && m.alternative(now) != nil
+}
+
 // askEvery is the time between two probes. The side that dialled the path asks
 // twice as often, because it alone can dial again when the other was restarted.
 func (m *machine) askEvery() time.Duration {
@@ -200,6 +218,7 @@ func (m *machine) askEvery() time.Duration {
 // busy says whether the next tick should come soon.
 func (m *machine) busy() bool {
 	return m.try.active() || m.confirming() || m.fresh.path != nil || m.knocking() ||
+		m.tending() ||
 		m.usable && (m.probe.flowing || m.probe.streak > 1 || !m.probe.unheard.IsZero() || !m.probe.awaited.IsZero())
 }
 

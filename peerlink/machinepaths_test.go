@@ -1,0 +1,307 @@
+package peerlink
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+func udpLine(rtt time.Duration) *line {
+	return &line{way: way{kind: packet.UDP}, rtt: rtt, remote: netip.MustParseAddrPort("203.0.113.9:4000")}
+}
+
+func tcpLine(rtt time.Duration) *line {
+	return &line{way: way{kind: packet.RawTCP}, rtt: rtt, remote: netip.MustParseAddrPort("203.0.113.9:443")}
+}
+
+func relayLine(rtt time.Duration) *line { return &line{way: way{kind: packet.Relay}, rtt: rtt} }
+
+// onRelay is a world whose link is up through a relay; the machine's ID is the
+// smaller one, so that the choice is its own, unless follower.
+func onRelay(t *testing.T, follower bool) (*world, *line, *session) {
+	t.Helper()
+	b := newBench(t)
+	if follower {
+		b.m.self = message.NodeID{9}
+	} else {
+		b.m.self = message.NodeID{0, 1}
+	}
+	w := newWorld(b)
+	relay := relayLine(80 * time.Millisecond)
+	b.o.relays = []relayWay{{path: relay, seed: true, reaches: true, rtt: 80 * time.Millisecond}}
+	var s *session
+	w.take(func() { s = b.session(relay, false); b.m.adopt(b.now, s) })
+	w.run(2 * time.Second)
+	if b.m.path != relay || b.m.state(b.now) != Up {
+		t.Fatal("not up through the relay")
+	}
+	return w, relay, s
+}
+
+func (w *world) open(l *line) { w.take(func() { w.m.opened(w.now, l, l.rtt) }) }
+
+func both200(w *world) func() (bool, bool) {
+	return func() (bool, bool) { return true, true }
+}
+
+func TestALinkMovesUpAtOnceAndBackWithinASecondWithoutLosingAnything(t *testing.T) {
+	for _, traffic := range []string{"both ways", "up only", "down only"} {
+		for _, follower := range []bool{false, true} {
+			w, relay, s := onRelay(t, follower)
+			w.traffic = func() (bool, bool) { return traffic != "down only", traffic != "up only" }
+			direct := udpLine(50 * time.Millisecond)
+			w.open(direct)
+			if w.m.path != direct || w.m.state(w.now) != Up {
+				t.Fatal("a proven direct path is not taken at once")
+			}
+			w.run(20 * time.Second)
+			if w.m.path != direct || len(w.moves) != 2 {
+				t.Fatalf("it moved on: %v", w.moves)
+			}
+			direct.silent = true
+			died := w.now
+			w.run(3 * time.Second)
+			if w.m.path != relay || w.m.state(w.now) != Up || w.m.current != s {
+				t.Fatalf("%s: not back on the relay with the same keys", traffic)
+			}
+			took := w.moved[len(w.moved)-1].Sub(died)
+			if took > time.Second {
+				t.Errorf("%s: it took %v", traffic, took)
+			}
+			if n := len(w.aways); n == 0 || w.aways[n-1].since.After(died) {
+				t.Errorf("%s: what the dead path swallowed is not sent again", traffic)
+			}
+			if w.tries != 0 {
+				t.Errorf("%s: %d handshakes, although the peer answers under the old keys", traffic, w.tries)
+			}
+			direct.silent = false
+			w.run(5 * time.Second)
+			if w.m.path != direct || direct.closed != 0 {
+				t.Errorf("%s: it is not back on the direct path", traffic)
+			}
+		}
+	}
+}
+
+func TestLossIsNoDeath(t *testing.T) {
+	for _, traffic := range []string{"both ways", "up only", "seldom"} {
+		w, _, _ := onRelay(t, false)
+		direct := udpLine(50 * time.Millisecond)
+		direct.loss = 0.1
+		n := 0
+		w.traffic = func() (bool, bool) {
+			n++
+			switch traffic {
+			case "up only":
+				return true, false
+			case "seldom":
+				return n%40 == 0, n%40 == 20
+			}
+			return true, true
+		}
+		w.open(direct)
+		w.run(20 * time.Minute)
+		if w.m.path != direct || len(w.moves) != 2 {
+			t.Errorf("%s: the path was changed %d times by one datagram in ten that is lost", traffic, len(w.moves)-2)
+		}
+	}
+}
+
+func TestAPathThatDiesAgainAndAgainMustProveItselfLonger(t *testing.T) {
+	w, relay, _ := onRelay(t, false)
+	w.traffic = both200(w)
+	direct := udpLine(50 * time.Millisecond)
+	w.open(direct)
+	var took []time.Duration
+	for range 5 {
+		w.run(3 * time.Second)
+		direct.silent = true
+		w.run(3 * time.Second)
+		if w.m.path != relay {
+			t.Fatal("not on the relay")
+		}
+		direct.silent = false
+		back := w.now
+		for w.m.path != direct && w.now.Sub(back) < time.Minute {
+			w.run(50 * time.Millisecond)
+		}
+		took = append(took, w.now.Sub(back))
+	}
+	if took[0] > 2*time.Second || took[4] < 2*took[0] || took[4] > 30*time.Second {
+		t.Errorf("it came back after %v", took)
+	}
+}
+
+func TestTheBetterOfTwoDirectPathsIsUsedAndTheOtherKeptWarm(t *testing.T) {
+	for _, follower := range []bool{false, true} {
+		w, _, s := onRelay(t, follower)
+		w.traffic = both200(w)
+		udp, tcp := udpLine(50*time.Millisecond), tcpLine(55*time.Millisecond)
+		w.open(udp)
+		w.open(tcp)
+		w.run(30 * time.Second)
+		if w.m.path != udp || w.m.ready(tcp) == nil || !w.m.keeps(tcp) {
+			t.Fatal("the first of two that are alike is not kept, or the second is not warm")
+		}
+		// A throttled line: a tenth is lost, what is asked seldom sees little of it.
+		until := w.now.Add(20 * time.Second)
+		for w.now.Before(until) {
+			s.txLoss.smooth = 0.1
+			w.run(100 * time.Millisecond)
+			if w.m.path != udp {
+				s.txLoss.smooth = 0
+				break
+			}
+		}
+		if want := packet.Path(tcp); !follower && w.m.path != want {
+			t.Error("lossy UDP is kept although fake TCP is clean")
+		} else if follower && w.m.path != udp {
+			t.Error("both sides choose")
+		}
+		moves := len(w.moves)
+		w.run(4 * time.Minute)
+		if len(w.moves) > moves {
+			t.Errorf("it does not settle: %d more changes", len(w.moves)-moves)
+		}
+		if udp.closed+tcp.closed != 0 {
+			t.Error("the other one was closed")
+		}
+	}
+}
+
+func TestTheLocalNetworkIsTakenAtOnce(t *testing.T) {
+	w, _, _ := onRelay(t, false)
+	udp, lan := udpLine(10*time.Millisecond), udpLine(9*time.Millisecond)
+	lan.remote = netip.MustParseAddrPort("192.168.1.7:4000")
+	w.open(udp)
+	w.run(time.Second)
+	w.open(lan)
+	w.run(time.Second)
+	if w.m.path != lan {
+		t.Error("it stays on the way through the router")
+	}
+}
+
+func TestAnIdleStandbyCostsAQuestionEvery25Seconds(t *testing.T) {
+	for _, follower := range []bool{false, true} {
+		w, _, _ := onRelay(t, follower)
+		udp, tcp := udpLine(50*time.Millisecond), tcpLine(55*time.Millisecond)
+		w.open(udp)
+		w.open(tcp)
+		w.run(time.Minute)
+		before := w.asked[tcp]
+		// The other side asks too, if it is the one that chooses.
+		for range 60 {
+			w.run(10 * time.Second)
+			if follower {
+				w.take(func() {
+					w.m.heardAside(w.now, w.m.current.in, tcp, []wire.Frame{wire.Ping{ID: 1}}, 0)
+				})
+			}
+		}
+		if n := w.asked[tcp] - before; n > 25 || n < 11 {
+			t.Errorf("follower %v: %d questions in ten idle minutes", follower, n)
+		}
+		if w.m.ready(tcp) == nil || !w.m.ready(tcp).works(w.now) {
+			t.Error("it is not warm")
+		}
+	}
+}
+
+func TestTheNumberOfPathsIsBounded(t *testing.T) {
+	w, _, _ := onRelay(t, false)
+	var all []*line
+	for i := range 12 {
+		l := udpLine(time.Duration(200-10*i) * time.Millisecond)
+		all = append(all, l)
+		w.open(l)
+		w.run(3 * time.Second)
+	}
+	open := 0
+	for _, l := range all {
+		if l.closed == 0 {
+			open++
+		}
+	}
+	if open != 1+maxStandby || len(w.m.standbys) != maxStandby {
+		t.Errorf("%d paths are open, %d stand by", open, len(w.m.standbys))
+	}
+}
+
+func TestAStandbyThatIsSilentIsClosedAndOneThatIsClosedIsForgotten(t *testing.T) {
+	w, _, _ := onRelay(t, false)
+	udp, tcp, third := udpLine(50*time.Millisecond), tcpLine(55*time.Millisecond), udpLine(60*time.Millisecond)
+	w.open(udp)
+	w.open(tcp)
+	w.open(third)
+	w.run(10 * time.Second)
+	tcp.silent = true
+	third.dead = true
+	w.run(10 * time.Second)
+	if w.m.ready(third) != nil {
+		t.Error("a closed path stands by")
+	}
+	w.run(3 * time.Minute)
+	if w.m.ready(tcp) != nil || tcp.closed != 1 {
+		t.Error("a path that says nothing is kept for ever")
+	}
+}
+
+func TestTheDeathOfTheDirectPathLeadsToTheOtherOneFirst(t *testing.T) {
+	w, _, s := onRelay(t, true)
+	w.traffic = both200(w)
+	udp, tcp := udpLine(50*time.Millisecond), tcpLine(90*time.Millisecond)
+	w.open(udp)
+	w.open(tcp)
+	w.run(10 * time.Second)
+	udp.dead = true // the transport says so
+	w.run(tickBusy)
+	if w.m.path != tcp || w.m.current != s || w.m.state(w.now) != Up {
+		t.Fatal("the standby is not taken at once")
+	}
+	tcp.silent = true
+	died := w.now
+	w.run(2 * time.Second)
+	if w.m.path == nil || w.m.path.Kind() != packet.Relay || w.moved[len(w.moved)-1].Sub(died) > 1100*time.Millisecond {
+		t.Error("the relay is not taken after it")
+	}
+}
+
+func TestAPeerThatLeftADirectPathIsFollowedIfItIsDead(t *testing.T) {
+	for _, dead := range []bool{true, false} {
+		w, relay, s := onRelay(t, false)
+		direct := udpLine(50 * time.Millisecond)
+		w.open(direct)
+		w.traffic = both200(w)
+		w.run(10 * time.Second)
+		direct.silent = dead
+		w.take(func() { w.m.touch(w.now, s.in, relay) })
+		// What comes through the relay counts as heard.
+		w.traffic = func() (bool, bool) { w.rx = w.now; return true, false }
+		w.run(1200 * time.Millisecond)
+		if got := w.m.path == relay; got != dead {
+			t.Errorf("dead %v: on the relay %v", dead, got)
+		}
+	}
+}
+
+func TestAPeerThatIsGoneIsTriedWithNewKeysOnTheOtherPath(t *testing.T) {
+	w, relay, _ := onRelay(t, false)
+	w.traffic = both200(w)
+	direct := udpLine(50 * time.Millisecond)
+	w.open(direct)
+	w.run(10 * time.Second)
+	direct.silent, relay.silent = true, true
+	w.run(4 * time.Second)
+	if w.tries == 0 {
+		t.Error("no handshake")
+	}
+	w.run(10 * time.Second)
+	if w.m.state(w.now) == Up {
+		t.Error("a peer that says nothing is up")
+	}
+}
