@@ -105,6 +105,8 @@ func (l *link) nextTick(now time.Time) time.Duration {
 		return releaseEvery
 	case l.sizes.busy(l.m.path):
 		return tickSearch
+	case l.m.pressing(now):
+		return quickInterval
 	case l.m.busy() || len(l.pings) > 0:
 		return tickBusy
 	case l.m.current != nil || now.Before(l.m.wanted) || len(l.m.sessions)+len(l.m.leaving) > 0:
@@ -122,6 +124,9 @@ func (l *link) leave(ctx context.Context) {
 		l.control(l.m.current.sealer, l.m.path, wire.Close{Reason: "the node was stopped"})
 		if l.m.direct != nil {
 			l.m.direct.Close()
+		}
+		for _, b := range l.m.standbys {
+			b.path.Close()
 		}
 		l.d.sessions.removePeer(l.peer)
 	}
@@ -265,6 +270,8 @@ func (l *link) carryOut(now time.Time) {
 			l.init.abandon()
 		case keepDirect:
 			l.keepDirect(e.path)
+		case adoptPath:
+			e.path.Adopt()
 		case dropPath:
 			e.path.Close()
 		case decided:
