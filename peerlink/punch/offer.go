@@ -54,13 +54,7 @@ func (n NAT) stepped() bool { return n.symmetric() && n.Step != 0 }
 // lenient says whether a packet from a port that this node has never sent to gets
 // in, if the node has sent something to the address.
 func (n NAT) lenient() bool {
-	switch n.Filtering {
-	case Unknown:
-		return n.Mapping == Direct
-	case AddressAndPortDependent:
-		return false
-	}
-	return true
+	return n.Filtering == EndpointIndependent || n.Filtering == AddressDependent
 }
 
 // String says it for people.

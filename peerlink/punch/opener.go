@@ -233,6 +233,7 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	if o.local != nil {
 		o.own = o.local.Offer
 		o.own.Candidates = slices.Clone(o.own.Candidates)
+		o.own = o.own.with(nil)
 	}
 	within := min(max(4*o.look.RTT, minGather), maxGather)
 	o.set(gathering, now, within)
