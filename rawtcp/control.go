@@ -130,10 +130,14 @@ func (c *control) handle(m *message) {
 	switch {
 	case m.dial != nil:
 		c.dial(now, m.dial)
+		if m.dial.from != nil {
+			c.seen(m.dial.from)
+		}
 	case m.hold != nil:
 		c.hold(m.hold)
 	case m.cross != nil:
 		c.cross(now, m.cross)
+		c.seen(m.cross.from)
 	case m.accepted != nil:
 		c.adopt(now, m.accepted)
 	case m.flow != nil:
@@ -176,6 +180,9 @@ func (c *control) step(now time.Duration, f *Flow, ev event) {
 	}
 	if opened {
 		c.t.log.Debug("connection established", "path", f)
+		if c.t.waiting.Load() {
+			c.t.wire.wake()
+		}
 		if f.cross != nil {
 			c.crossed(now, f)
 		} else if !f.dial.answer(f, nil) {

@@ -21,6 +21,7 @@ type holding struct {
 	port     reservation
 	released atomic.Bool
 	closed   atomic.Bool
+	asked    atomic.Int32 // calls of Dial and Cross that the actor has not seen
 
 	// Of the actor:
 	err   error // why nothing can be received on the port
@@ -61,7 +62,7 @@ func (h *holding) Port() uint16 { return h.port.Port() }
 
 // Dial implements [packet.Held].
 func (h *holding) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
-	return h.t.dial(&dial{remote: unmapped(remote), done: done, from: h})
+	return h.ask(message{dial: &dial{remote: unmapped(remote), done: done, from: h}})
 }
 
 // Cross implements [packet.Held]. All Remotes are tried at the same time, at
@@ -75,7 +76,26 @@ func (h *holding) Dial(remote netip.AddrPort, done func(packet.Path, error)) (ca
 func (h *holding) Cross(what packet.Crossing, done func(packet.Path, error)) (cancel func()) {
 	x := &crossing{dial: dial{done: done, from: h}, what: what}
 	x.what.Remotes = slices.Clone(what.Remotes)
-	return h.t.ask(message{cross: x}, &x.dial)
+	return h.ask(message{cross: x})
+}
+
+func (h *holding) ask(m message) (cancel func()) {
+	if h.released.Load() {
+		go m.refuse()
+		return func() {}
+	}
+	h.asked.Add(1)
+	cancel, ok := h.t.ask(m)
+	if !ok {
+		h.asked.Add(-1)
+	}
+	return cancel
+}
+
+// seen notes that the actor has dealt with a call of Dial or Cross.
+func (c *control) seen(h *holding) {
+	h.asked.Add(-1)
+	c.letGo(h)
 }
 
 // Release implements [packet.Held]. Attempts under way go on; cancel ends them.
@@ -97,12 +117,14 @@ func (c *control) hold(h *holding) {
 	c.holdings[h.Port()] = h
 	if h.err = c.setPorts(); h.err != nil {
 		delete(c.holdings, h.Port())
+		_ = h.Close()
 	}
+	c.letGo(h)
 }
 
 // letGo gives a released port back once no connection holds it.
 func (c *control) letGo(h *holding) {
-	if !h.released.Load() || h.flows > 0 || c.holdings[h.Port()] != h {
+	if !h.released.Load() || h.flows > 0 || h.asked.Load() > 0 || c.holdings[h.Port()] != h {
 		return
 	}
 	delete(c.holdings, h.Port())
@@ -117,7 +139,7 @@ func (h *holding) usable(remote netip.Addr) error {
 	switch {
 	case h.err != nil:
 		return h.err
-	case h.released.Load() || h.closed.Load():
+	case h.closed.Load():
 		return net.ErrClosed
 	case remote.Is6() != h.v6:
 		return fmt.Errorf("%v is not of the address family of local port %d", remote, h.Port())

@@ -17,6 +17,7 @@ type rx struct {
 	lastFlow *Flow           // of the packet before, while the same table lasts
 	lastIn   *table
 	strays   limiter
+	early    early
 	buf      [maxHeader]byte
 }
 
@@ -48,6 +49,9 @@ func (t *Transport) Receive() (packet.Arrivals, error) {
 		}
 		for i := range packets {
 			r.packet(tab, &packets[i], now)
+		}
+		if len(r.early.packets) > 0 {
+			r.retry(tab, now)
 		}
 		if len(r.out) > 0 || len(packets) == 0 {
 			return r.out, nil
@@ -93,7 +97,10 @@ func (r *rx) packet(tab *table, p *link.Packet, now time.Duration) {
 			return
 		}
 	}
-	if f.phase.Load() != phaseOpen || g.flags&(flagSYN|flagRST) != 0 {
+	if phase := f.phase.Load(); phase != phaseOpen || g.flags&(flagSYN|flagRST) != 0 {
+		if phase == phaseOpening && len(g.payload) > 0 && r.early.keep(p) {
+			t.waiting.Store(true)
+		}
 		r.offer(g, f)
 		return
 	}

@@ -136,6 +136,8 @@ func (w *meetingWire) sendPacket(_ hop, pkt []byte) error {
 	return nil
 }
 
+func (w *meetingWire) wake() {}
+
 var meetingPlaces = [2]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:40001"), netip.MustParseAddrPort("192.0.2.2:40001")}
 
 func newMeeting(t *testing.T) *meeting {
@@ -245,7 +247,7 @@ func (m *meeting) settle() {
 			m.land(0, false)
 		}
 		if m.state(0) == established && m.state(1) == established {
-			return
+			return // nothing is in the air
 		}
 		first := 0
 		if a, b := m.flows[0].machine.wake(), m.flows[1].machine.wake(); a == 0 || b != 0 && b < a {
@@ -290,6 +292,8 @@ func (m *meeting) check() error {
 		return fmt.Errorf("%v and %v", m.state(0), m.state(1))
 	case a.sndNxt.Load() != b.rcvNxt.Load() || b.sndNxt.Load() != a.rcvNxt.Load():
 		return fmt.Errorf("numbers do not fit: %d %d, %d %d", a.sndNxt.Load(), b.rcvNxt.Load(), b.sndNxt.Load(), a.rcvNxt.Load())
+	case !m.routers[0].off && m.routers[0].state != tracked, !m.routers[1].off && m.routers[1].state != tracked:
+		return fmt.Errorf("a router is not through: states %d and %d", m.routers[0].state, m.routers[1].state)
 	case m.resets > 0:
 		return fmt.Errorf("%d resets", m.resets)
 	case a.ownScale != 10 || b.ownScale != 10 || !a.stamps || !b.stamps:

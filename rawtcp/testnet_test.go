@@ -26,7 +26,9 @@ type testNet struct {
 	mu    sync.Mutex
 	hosts map[netip.Addr]*testWire
 	drop  func(g *segment) bool
-	seen  []segment // everything sent, payload cut to its length only
+	hops  uint8                     // to live of the packet that drop is asked about
+	alias map[netip.Addr]netip.Addr // other names of hosts, see carry
+	seen  []segment                 // everything sent, payload cut to its length only
 	sides map[tuple]*testSide
 }
 
@@ -103,8 +105,16 @@ func (n *testNet) carry(pkt []byte, size int) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.watch(&g)
+	if real, ok := n.alias[g.tuple.localAddr()]; ok { // as a router does for those inside who use its outer address
+		pkt = n.translate(pkt, &g, real)
+	} else {
+		n.watch(&g)
+	}
 	n.seen = append(n.seen, g)
+	n.hops = pkt[8]
+	if g.v6 {
+		n.hops = pkt[7]
+	}
 	if n.drop != nil && n.drop(&g) {
 		return
 	}
@@ -122,6 +132,18 @@ func (n *testNet) carry(pkt []byte, size int) {
 			to.arrive(p, size)
 		}
 	})
+}
+
+// translate gives an IPv4 packet to another name of real the sender's other name.
+func (n *testNet) translate(pkt []byte, g *segment, real netip.Addr) []byte {
+	for other, host := range n.alias {
+		if host == g.tuple.remoteAddr() {
+			copy(pkt[12:16], other.AsSlice())
+		}
+	}
+	copy(pkt[16:20], real.AsSlice())
+	g.parse(pkt)
+	return pkt
 }
 
 // watch judges a segment as it is sent.
@@ -334,6 +356,8 @@ func (w *testWire) reserve(addr netip.AddrPort, _ bool) (reservation, error) {
 	if addr.Port() != 0 {
 		return testPort(addr.Port()), nil
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.next++
 	return testPort(w.next), nil
 }

@@ -54,6 +54,8 @@ type Transport struct {
 	rx     rx
 	armed  atomic.Bool // the actor looks at all timers within ackDelay
 	halves atomic.Int32
+	// The pump has kept something for a connection that is not established yet.
+	waiting atomic.Bool
 
 	owner   chan struct{} // one token: whoever has it owns state
 	state   control
@@ -248,14 +250,18 @@ var errBusy = errors.New("too many connections are being opened at once")
 // Dial implements [packet.Dialer]. Every call takes a fresh random local port,
 // so there may be several flows to one remote.
 func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
-	return t.dial(&dial{remote: unmapped(remote), done: done})
+	cancel, _ = t.ask(message{dial: &dial{remote: unmapped(remote), done: done}})
+	return cancel
 }
 
-func (t *Transport) dial(d *dial) (cancel func()) { return t.ask(message{dial: d}, d) }
-
-// ask gives the actor a message that d will answer.
-func (t *Transport) ask(m message, d *dial) (cancel func()) {
-	if !t.inbox.Ref().Offer(m) {
+// ask gives the actor a message that it must answer; ok is false if it cannot
+// and the answer is that.
+func (t *Transport) ask(m message) (cancel func(), ok bool) {
+	d := m.dial
+	if m.cross != nil {
+		d = &m.cross.dial
+	}
+	if ok = t.inbox.Ref().Offer(m); !ok {
 		go d.answer(nil, fmt.Errorf("opening a connection: %w", errBusy))
 	} else if t.ended.Load() {
 		go d.answer(nil, net.ErrClosed)
@@ -263,5 +269,5 @@ func (t *Transport) ask(m message, d *dial) (cancel func()) {
 	return func() {
 		d.cancelled.Store(true)
 		t.poke.Give()
-	}
+	}, ok
 }

@@ -76,8 +76,8 @@ type source interface {
 }
 
 // Tap receives the TCP packets for a set of local ports, from all interfaces,
-// before the kernel's own TCP/IP stack and its firewall see them. Recv belongs
-// to one goroutine; the other methods may be called by any.
+// before the kernel's own TCP/IP stack and its firewall see them. Recv and Poll
+// belong to one goroutine; the other methods may be called by any.
 type Tap struct {
 	log     hclog.Logger
 	file    *os.File
@@ -85,6 +85,7 @@ type Tap struct {
 	source  source
 	mode    string
 	read    func(uintptr) bool // t.poll, made once
+	once    func(uintptr)      // one look, made once
 	batch   []Packet
 	spin    int
 	bound   atomic.Bool
@@ -136,6 +137,7 @@ func NewTap(opts TapOptions) (*Tap, error) {
 		return nil, fmt.Errorf("packet socket: %w", err)
 	}
 	t.read = t.poll
+	t.once = func(fd uintptr) { t.batch = t.source.take(int(fd), t.batch[:0]) }
 	return t, nil
 }
 
@@ -177,13 +179,34 @@ func (t *Tap) Recv() ([]Packet, error) {
 			}
 			return nil, nil
 		}
-		if t.closed.Load() && t.ring != nil {
-			t.unmap.Stop()
-			t.ring.release()
-		}
+		t.release()
 		return nil, t.closedOr(err)
 	}
 	return t.batch, nil
+}
+
+// Poll is Recv that never waits: no packets and no error if none are there.
+func (t *Tap) Poll() ([]Packet, error) {
+	if err := t.raw.Control(t.once); err != nil {
+		t.release()
+		return nil, t.closedOr(err)
+	}
+	return t.batch, nil
+}
+
+// Descriptor is readable while [Tap.Poll] would bring something.
+func (t *Tap) Descriptor() (fd int) {
+	_ = t.raw.Control(func(socket uintptr) { fd = int(socket) }) // fails only when closed
+	return fd
+}
+
+// release gives the ring back once the receiving goroutine knows that the tap is
+// closed, and looks at it no more.
+func (t *Tap) release() {
+	if t.closed.Load() && t.ring != nil {
+		t.unmap.Stop()
+		t.ring.release()
+	}
 }
 
 // Wake makes a Recv that waits, or the next one, return without packets.
