@@ -5,10 +5,10 @@
 //
 // The router that is asked is the next hop of the IPv4 default route. Each
 // mapping lasts for [Config].Lifetime and is asked for again at half of it, which
-// also finds out whether the router still has it. A router that restarts says so
-// (the announcements of PCP and NAT-PMP are listened to), and its epoch tells it
-// from one that repeats itself. Another default route, another router: everything
-// is made anew there. At the end what was opened is closed.
+// opens it again if the router lost it. A router that restarts is asked again at
+// once if it says so, as PCP and NAT-PMP demand; one that speaks UPnP alone is
+// noticed at the renewal. Another default route, another router: everything is
+// made anew there. At the end what was opened is closed.
 //
 // What it costs. With a mapping, every 10 minutes and per port: 2 packets (PCP),
 // 4 (NAT-PMP), about 25 (UPnP, two short TCP connections), there and back

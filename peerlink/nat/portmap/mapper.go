@@ -17,10 +17,11 @@ type Mapper struct {
 	net     network
 	recheck actors.Poke
 	events  chan event
+	rest    time.Duration // the least time between two rounds of questions for reasons from outside
 
 	// Only Run's goroutine uses what follows.
 	gw       Gateway
-	speaker  speaker // nil: what the router speaks must be found out
+	speaker  speaker        // nil: what the router speaks must be found out
 	grants   map[Port]lease // what is open
 	epoch    epoch
 	failures int       // in a row, since something was open or the router changed
@@ -39,9 +40,8 @@ const (
 	// settle is how long a mapper waits after a change, because changes come in
 	// groups: an interface that comes up makes many, and a router that restarts
 	// announces it ten times.
-	settle = time.Second
-	// rest is the least time between two rounds of questions that come from outside.
-	rest = 10 * time.Second
+	settle    = time.Second
+	usualRest = 10 * time.Second
 	// askFor bounds one round of questions.
 	askFor = 15 * time.Second
 	// removeFor bounds the time to close everything at the end.
@@ -66,7 +66,7 @@ func New(cfg Config) (*Mapper, error) {
 	} else {
 		_, _ = rand.Read(key[:]) // never fails
 	}
-	m := &Mapper{cfg: cfg, recheck: actors.NewPoke(), events: make(chan event, 16), grants: map[Port]lease{}}
+	m := &Mapper{cfg: cfg, recheck: actors.NewPoke(), events: make(chan event, 16), rest: usualRest, grants: map[Port]lease{}}
 	m.net = &system{cfg: &m.cfg, nonces: key}
 	return m, nil
 }
@@ -124,20 +124,17 @@ func (m *Mapper) follow(e event) {
 		m.due = earlier(m.due, now.Add(settle))
 		return
 	}
-	if e.from != m.gw.Address {
-		return
+	// Not only when the epoch went back: some routers count from when they were
+	// switched on, and forget their mappings more often than that.
+	if e.from == m.gw.Address {
+		m.askSoon()
 	}
-	// An epoch that goes on as expected is a repetition of what is known.
-	if m.epoch.known && !m.epoch.lost(now, e.epoch) {
-		return
-	}
-	m.askSoon()
 }
 
 // askSoon moves the next question forward.
 func (m *Mapper) askSoon() {
 	soon := time.Now().Add(settle)
-	if next := m.asked.Add(rest); next.After(soon) {
+	if next := m.asked.Add(m.rest); next.After(soon) {
 		soon = next
 	}
 	m.due = earlier(m.due, soon)

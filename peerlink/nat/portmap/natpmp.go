@@ -2,11 +2,13 @@ package portmap
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
 
 	natpmp "github.com/jackpal/go-nat-pmp"
+	"golang.org/x/sys/unix"
 )
 
 // natpmpSpeaker asks by NAT-PMP.
@@ -85,6 +87,9 @@ func (s *natpmpSpeaker) try(ctx context.Context, ask func(*natpmp.Client) error)
 		}
 		// The library has no error of its own for silence.
 		if time.Since(began) < wait {
+			if errors.Is(err, unix.ECONNREFUSED) {
+				return unreachable(err)
+			}
 			return err
 		}
 	}

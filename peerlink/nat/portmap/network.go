@@ -41,10 +41,9 @@ type grant struct {
 
 // event is a reason to look at the router again.
 type event struct {
-	// from is the router that announces, unasked, its epoch. The zero Addr: routes
-	// or addresses of this host changed.
-	from  netip.Addr
-	epoch uint32
+	// from is the router that announces, unasked, that it has started. The zero
+	// Addr: routes or addresses of this host changed.
+	from netip.Addr
 }
 
 // Gateway is the router behind which this host is. It is comparable.

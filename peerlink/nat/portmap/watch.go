@@ -2,7 +2,6 @@ package portmap
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"sync"
@@ -66,27 +65,24 @@ func listen(ctx context.Context, all *sync.WaitGroup, heard func(event)) error {
 			if err != nil { // also when ctx has ended
 				return
 			}
-			if e, ok := parseAnnouncement(buf[:n]); ok {
-				e.from = from.Addr().Unmap()
-				heard(e)
+			if announces(buf[:n]) {
+				heard(event{from: from.Addr().Unmap()})
 			}
 		}
 	})
 	return nil
 }
 
-// parseAnnouncement reads what a server sends to all: the answer to an ANNOUNCE
-// that nobody asked (PCP), or to the question for the external address (NAT-PMP,
-// 12 bytes: version 0, opcode 128, result, epoch, address).
-func parseAnnouncement(b []byte) (event, bool) {
+// announces says whether a datagram is what a server sends to all when it starts:
+// the answer to an ANNOUNCE that nobody asked (PCP), or to the question for the
+// external address (NAT-PMP, 12 bytes: version 0, opcode 128, result, epoch,
+// address).
+func announces(b []byte) bool {
 	if len(b) == 12 && b[0] == 0 && b[1] == 128 {
-		return event{epoch: binary.BigEndian.Uint32(b[4:])}, true
+		return true
 	}
 	r, err := pcp.ParseResponse(b)
-	if err != nil || r.Opcode != pcp.OpAnnounce {
-		return event{}, false
-	}
-	return event{epoch: r.Epoch}, true
+	return err == nil && r.Opcode == pcp.OpAnnounce
 }
 
 var _ network = (*system)(nil)

@@ -67,7 +67,7 @@ func (w web) RoundTrip(r *http.Request) (*http.Response, error) {
 // body is what is left to read of an answer; its connection ends with it.
 type body struct {
 	io.ReadCloser
-	end  func()
+	end func()
 }
 
 // Close reads no further.
