@@ -57,7 +57,7 @@ func (a *actor) Run(ctx context.Context) error {
 	now := time.Now()
 	a.hosts = a.cfg.Hosts()
 	a.plan.begin(now)
-	a.publish(now, *a.Report())
+	a.publish(*a.Report())
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -143,7 +143,7 @@ func (a *actor) heard(now time.Time, h Heard) {
 func (a *actor) respond(m Message, path packet.Path) {
 	var f facts
 	udp := path.Kind() == packet.UDP && a.cfg.Pather != nil
-	if udp && m.Class == Request {
+	if udp && m.Class == Request && a.asks.byID[m.ID] == nil { // not our own question, by hairpin
 		f.otherPort = a.secondPort(path.Remote())
 		if m.Change&ChangeAddress != 0 {
 			for _, s := range a.cfg.Servers() {

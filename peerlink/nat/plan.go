@@ -64,10 +64,12 @@ func (p *plan) surveyed(now time.Time) {
 func (p *plan) noServers(now time.Time) {
 	p.lacking = true
 	p.refresh = time.Time{}
-	p.survey = now.Add(RefreshInterval)
 	if grace := p.started.Add(meshGrace); now.Before(grace) {
 		p.survey = grace
+		return
 	}
+	p.backoff = min(max(2*p.backoff, surveySpacing), RefreshInterval)
+	p.survey = now.Add(p.backoff)
 }
 
 // await notes that a survey waits for names to be looked up.

@@ -98,7 +98,7 @@ func (g *replayGuard) admit(now, stamp time.Time, id TransactionID) bool {
 		return false
 	}
 	// A clock that is ahead keeps its message valid for up to two windows.
-	if age := now.Sub(g.since); age >= 2*ClockWindow || g.young == nil {
+	if age := now.Sub(g.since); age >= 2*ClockWindow || age < 0 || g.young == nil { // clocks are set back, too
 		g.old = g.young
 		if age >= 4*ClockWindow {
 			g.old = nil
@@ -158,7 +158,7 @@ func (s *sourceRates) allow(now time.Time, source netip.Addr) bool {
 }
 
 func refilled(b bucket, now time.Time) float64 {
-	return min(sourceBurst, b.tokens+now.Sub(b.last).Seconds()*sourcePerSecond)
+	return min(sourceBurst, b.tokens+max(now.Sub(b.last), 0).Seconds()*sourcePerSecond)
 }
 
 // room makes room for one more source: full buckets need not be remembered.

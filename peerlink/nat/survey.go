@@ -63,11 +63,12 @@ type Try struct {
 }
 
 func (s *survey) start(now time.Time) {
-	for _, server := range s.servers {
-		s.map1(now, server, true)
-	}
+	// The mapper's questions go out one behind the other, so that a step shows.
 	if !s.shared && len(s.servers) > 0 {
 		s.askData(now, s.servers[0])
+	}
+	for _, server := range s.servers {
+		s.map1(now, server, true)
 	}
 }
 
@@ -137,13 +138,6 @@ func (s *survey) test(now time.Time, server Server, other netip.AddrPort) {
 		return
 	}
 	s.tester = true
-	var filters int
-	s.question(now, filterRole, server, ChangeAddress|ChangePort, &filters, func(_ time.Time, a answer) {
-		s.otherAddr = outcome(a, a.from.Addr() != server.Addr.Addr())
-	})
-	s.question(now, filterRole, server, ChangePort, &filters, func(_ time.Time, a answer) {
-		s.otherPort = outcome(a, a.from.Addr() == server.Addr.Addr() && a.from != server.Addr)
-	})
 	second := server
 	second.Addr = other
 	s.map1(now, second, false)
@@ -151,6 +145,13 @@ func (s *survey) test(now time.Time, server Server, other netip.AddrPort) {
 		second.Addr = netip.AddrPortFrom(other.Addr(), server.Addr.Port())
 		s.map1(now, second, false)
 	}
+	var filters int
+	s.question(now, filterRole, server, ChangeAddress|ChangePort, &filters, func(_ time.Time, a answer) {
+		s.otherAddr = outcome(a, a.from.Addr() != server.Addr.Addr())
+	})
+	s.question(now, filterRole, server, ChangePort, &filters, func(_ time.Time, a answer) {
+		s.otherPort = outcome(a, a.from.Addr() == server.Addr.Addr() && a.from != server.Addr)
+	})
 }
 
 // outcome judges the answer to a Change; elsewhere says whether it came from
