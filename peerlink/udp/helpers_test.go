@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -199,23 +198,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// families runs a test over IPv4 and IPv6 between two hosts.
-func families(t *testing.T, ca, cb Config, f func(t *testing.T, a, b *host, at func(h *host, second bool) netip.AddrPort)) {
-	for _, v6 := range []bool{false, true} {
-		t.Run(fmt.Sprintf("IPv%d", map[bool]int{false: 4, true: 6}[v6]), func(t *testing.T) {
-			na, nb := nstest.Pair(t)
-			a, b := pumped(t, na, ca), pumped(t, nb, cb)
-			f(t, a, b, func(h *host, second bool) netip.AddrPort {
-				switch {
-				case v6 && second:
-					return h.at(b6)
-				case v6:
-					return h.at(a6)
-				case second:
-					return h.at(b4)
-				}
-				return h.at(a4)
-			})
+// addresses are those of two hosts in one address family.
+type addresses struct{ a, b netip.Addr }
+
+// families runs a test between two namespaces over IPv4 and over IPv6.
+func families(t *testing.T, na, nb *nstest.NS, ca, cb Config, f func(t *testing.T, a, b *host, at addresses)) {
+	for name, at := range map[string]addresses{"IPv4": {a4, b4}, "IPv6": {a6, b6}} {
+		t.Run(name, func(t *testing.T) {
+			f(t, pumped(t, na, ca), pumped(t, nb, cb), at)
 		})
 	}
 }
