@@ -103,7 +103,7 @@ func TestTwoHostsBehindPortRestrictedNATsMeet(t *testing.T) {
 				f.Close()
 				pass(5 * time.Second)
 				for _, tr := range []*Transport{a, b} {
-					if len(tr.table.Load().flows) != 0 || len(tr.wire.(*testWire).ports) != 0 {
+					if len(tr.table.Load().flows) != 0 || tr.wire.(*testWire).held() != 0 {
 						t.Fatal("something is left")
 					}
 				}
@@ -276,12 +276,12 @@ func TestSeveralConnectionsComeFromOneHeldPort(t *testing.T) {
 		h.Release()
 		f.Close()
 		pass(5 * time.Second)
-		if !g.Alive() || len(a.wire.(*testWire).ports) != 1 {
+		if !g.Alive() || a.wire.(*testWire).held() != 1 {
 			t.Fatal("the port went before its last connection")
 		}
 		g.Close()
 		pass(5 * time.Second)
-		if len(a.wire.(*testWire).ports) != 0 || len(a.table.Load().flows) != 0 {
+		if a.wire.(*testWire).held() != 0 || len(a.table.Load().flows) != 0 {
 			t.Fatal("something is left")
 		}
 		if d := <-dial(server); !errors.Is(d.err, net.ErrClosed) {
@@ -377,7 +377,7 @@ func TestACrossingThatFailsLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(10 * time.Millisecond)
-		if len(ends) != 0 || len(a.table.Load().flows) != 0 || len(a.wire.(*testWire).ports) != 0 {
+		if len(ends) != 0 || len(a.table.Load().flows) != 0 || a.wire.(*testWire).held() != 0 {
 			t.Fatal("something is left")
 		}
 		h = mustHold(t, a, false)

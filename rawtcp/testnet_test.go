@@ -344,6 +344,13 @@ func (w *testWire) setPorts(ports []uint16) error {
 	return nil
 }
 
+// held is the number of ports that are received here.
+func (w *testWire) held() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.ports)
+}
+
 type testPort uint16
 
 func (p testPort) Port() uint16 { return uint16(p) }
