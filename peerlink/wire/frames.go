@@ -23,9 +23,13 @@ const (
 	typeCallAnswer = 7
 	typeProbe      = 8
 	typeProbed     = 9
+
+	typeReach   = 10
+	typeReached = 11
 )
 
-// Frame is Ping, Padded, Pong, Close, Refused, Call, CallAnswer, Probe or Probed.
+// Frame is Ping, Padded, Pong, Close, Refused, Call, CallAnswer, Probe, Probed,
+// Reach or Reached.
 type Frame interface{ Append(dst []byte) []byte }
 
 // Ping asks for a Pong. It tells what of the peer's datagrams arrived in this
@@ -214,6 +218,12 @@ func ParseFrames(b []byte) ([]Frame, error) {
 			frames = append(frames, r)
 		case typeCall, typeCallAnswer, typeProbe, typeProbed:
 			f, err := parsePunching(kind, content)
+			if err != nil {
+				return nil, err
+			}
+			frames = append(frames, f)
+		case typeReach, typeReached:
+			f, err := parseReaching(kind, content)
 			if err != nil {
 				return nil, err
 			}
