@@ -113,7 +113,7 @@ func (m *Mapper) wish(p Port) netip.AddrPort {
 // opened plans the renewal, at half of the shortest lifetime.
 func (m *Mapper) opened(part error) (problem string) {
 	now := time.Now()
-	m.failures = 0
+	m.failures, m.spoke = 0, true
 	m.due = now.Add(m.remaining(now) / 2)
 	if part != nil {
 		return part.Error()
@@ -126,11 +126,14 @@ func (m *Mapper) opened(part error) (problem string) {
 func (m *Mapper) failed(reasons []error) (problem string) {
 	now := time.Now()
 	pause := pauses[min(m.failures, len(pauses)-1)]
+	if m.spoke {
+		pause = min(pause, pauseOfSpeaker)
+	}
 	m.failures++
 	if left := m.remaining(now); left > 0 {
-		// RFC 6887, 11.2.1: at half of what is left; but at the end of it, to take
-		// note of that.
-		pause = min(pause, max(left/2, 4*time.Second), left)
+		// At half of what is left (RFC 6887, 11.2.1), and at its end, to take note of
+		// that.
+		pause = min(pause, max(left/2, 30*time.Second), left)
 	}
 	m.due = now.Add(pause)
 	return m.words(reasons)

@@ -14,7 +14,8 @@
 // 4 (NAT-PMP), about 25 (UPnP, two short TCP connections), there and back
 // counted. Without any answer an attempt is at most 12 packets, and is repeated
 // after 15 s, 1, 4 and 16 minutes and then once an hour, until the default route
-// changes. A host whose own address is public asks nobody.
+// changes; every 4 minutes if that router opened a port before. A host whose own
+// address is public asks nobody.
 //
 // Everything that the actor does happens on its own goroutine and is bounded in
 // time, and every socket is bound to the address and the interface of the default

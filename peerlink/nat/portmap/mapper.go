@@ -25,6 +25,7 @@ type Mapper struct {
 	grants   map[Port]lease // what is open
 	epoch    epoch
 	failures int       // in a row, since something was open or the router changed
+	spoke    bool      // the router has opened a port at some time
 	due      time.Time // when to ask next
 	asked    time.Time // when the router was last asked
 }
@@ -53,6 +54,10 @@ const (
 
 // pauses after attempts without success; the last is repeated.
 var pauses = []time.Duration{15 * time.Second, time.Minute, 4 * time.Minute, 16 * time.Minute, time.Hour}
+
+// pauseOfSpeaker is the longest pause for a router that opened a port before: it
+// is away, and will come back.
+const pauseOfSpeaker = 4 * time.Minute
 
 // New checks the configuration and returns a mapper that has not asked anybody.
 func New(cfg Config) (*Mapper, error) {
@@ -181,6 +186,6 @@ func (m *Mapper) forget(gw Gateway) {
 	if gw.Address.IsValid() {
 		m.cfg.Log.Debug("asking a router for ports", "gateway", gw.Address, "interface", gw.Interface, "source", gw.Source)
 	}
-	m.gw, m.speaker, m.epoch, m.failures = gw, nil, epoch{}, 0
+	m.gw, m.speaker, m.epoch, m.failures, m.spoke = gw, nil, epoch{}, 0, false
 	clear(m.grants)
 }
