@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -15,8 +16,8 @@ type Config struct {
 	// Port is the local port of socket zero, in both families; 0: one chosen at
 	// random that both can have.
 	Port uint16
-	// Listen are the addresses to receive on and send from; nil: all. A family
-	// without an address here is not served.
+	// Listen are the addresses to receive on and send from; nil: all, as is ::. A
+	// family without an address here is not served.
 	Listen []netip.Addr
 	Log    hclog.Logger // nil: none
 	// ExcludeInterfaces are never sent through nor received from: our own TUN
@@ -44,6 +45,9 @@ func (c *Config) complete() error {
 			return fmt.Errorf("listen %v: an address of this host is needed", a)
 		}
 	}
+	if slices.Contains(c.Listen, netip.IPv6Unspecified()) {
+		c.Listen = nil
+	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
 	}
@@ -62,7 +66,7 @@ func (c *Config) complete() error {
 // listens says whether addr is one that we receive on.
 func (c *Config) listens(addr netip.Addr) bool {
 	for _, a := range c.Listen {
-		if a == addr || a.IsUnspecified() && a.Is4() == addr.Is4() {
+		if a == addr || a == netip.IPv4Unspecified() && addr.Is4() {
 			return true
 		}
 	}

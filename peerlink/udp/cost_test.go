@@ -33,6 +33,10 @@ func TestSendingAndReceivingAllocateNothing(t *testing.T) {
 						got += len(batch)
 					}
 				}
+				send(t, p, text("hello"))
+				if _, err := b.Receive(); err != nil {
+					t.Fatal(err)
+				}
 				round()  // the neighbours find each other, the slices their size
 				a.stop() // following the host's routes does allocate
 				b.stop()
@@ -55,7 +59,9 @@ func TestEverythingAtOnce(t *testing.T) {
 			got.path.MaxDatagram()
 		}
 	}()
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		for range a.arrived {
 		}
 	}()
@@ -96,6 +102,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
+	<-ended
 	close(a.woke)
 }
 

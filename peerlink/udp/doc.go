@@ -27,7 +27,13 @@
 // [Config.ExcludeInterfaces] nor follows a route of the tunnel's own. What came
 // in through such an interface is dropped. The source address is told too: an
 // answer leaves from the address that the question came to, and a path keeps its
-// addresses as long as it lives. When the host loses the address, the path ends.
+// addresses as long as it lives. When the host loses the address, the path says so
+// ([Path.OnChange]) and soon ends.
+//
+// Over IPv4 the interface binds. Over IPv6 it does so only when the kernel chooses
+// the source address, which it is left to do where it would choose the same; for
+// another address of the host the kernel is asked after every change of routes
+// whether it obeys, and nothing is sent where it would not.
 //
 // # Path MTU
 //

@@ -183,6 +183,22 @@ func (h *host) takes(t testing.TB, tr *packet.Train) *Path {
 	return path
 }
 
+// reaches sends by p until it arrives at h: an interface that has just come up
+// loses datagrams.
+func (h *host) reaches(t testing.TB, p *Path, word string) {
+	t.Helper()
+	arrived := false
+	eventually(t, word+" arrives", func() bool {
+		_ = p.Send(text(word))
+		select {
+		case a := <-h.arrived:
+			arrived = string(a.data) == word
+		default:
+		}
+		return arrived
+	})
+}
+
 // eventually waits for what other goroutines or the kernel do soon.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

@@ -11,6 +11,8 @@ const (
 	// idleBeats is how long a path that nobody adopts is kept without traffic: a
 	// minute, longer than a handshake or the opening of a NAT takes.
 	idleBeats = 12
+	// missingBeats is how long an adopted path outlives its address.
+	missingBeats = 2
 )
 
 // Run is the Transport's actor: it follows routes and addresses, and forgets
@@ -82,7 +84,7 @@ func (t *Transport) follow() {
 }
 
 // age ends paths that nobody adopted and nobody uses, and adopted ones whose
-// address the host has lost: IPv6 routes do not tell of that.
+// address the host has lost, for longer than it takes to set an interface up anew.
 func (t *Transport) age(beat uint32) {
 	for _, v := range t.paths.Range {
 		switch p := v.(*Path); p.state.Load() {
@@ -91,7 +93,12 @@ func (t *Transport) age(beat uint32) {
 				p.Close()
 			}
 		case adopted:
-			p.reconsider()
+			if p.reconsider() {
+				p.missing = 0
+			} else if p.missing++; p.missing >= missingBeats {
+				t.log.Info("path ends: this host has lost its address", "path", p)
+				p.Close()
+			}
 		}
 	}
 }

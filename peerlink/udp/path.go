@@ -36,6 +36,7 @@ type Path struct {
 	refused atomic.Uint64       // 1 + the way's generation at which segmentation was refused
 	moved   atomic.Bool         // its way has changed, which Run has not looked at
 	was     heading             // of Run: the way as the watcher knows it
+	missing int                 // of Run: beats for which the host has not had the address
 
 	watcher atomic.Pointer[func()] // see OnChange
 	unwatch atomic.Pointer[func()] // ends the watch of the way
@@ -101,23 +102,23 @@ func (p *Path) touch() {
 	}
 }
 
-// out says where packets go now, or why they do not. A stranger is answered
-// through the interface that brought it, without a look at the routes; that holds
-// for IPv4, where the interface is more than a hint.
+// out says where packets go now, or why they do not. While there are too many
+// strangers to look at the routes for each, they are answered through the
+// interface that brought them; but not over IPv6, which takes that for a hint.
 func (p *Path) out() (w *way, to heading) {
 	if w = p.way.Load(); w != nil {
 		return w, w.out()
 	}
-	if !p.socket.v6 {
-		return nil, heading{p.from, p.local.Addr(), noDrop}
+	if p.transport.lookups.allow(p.transport.now()) {
+		if w = p.find(); w == nil {
+			return nil, heading{why: dropNoRoute}
+		}
+		return w, w.out()
 	}
-	if !p.transport.lookups.allow(p.transport.now()) {
+	if p.socket.v6 {
 		return nil, heading{why: dropBusy}
 	}
-	if w = p.find(); w == nil {
-		return nil, heading{why: dropNoRoute}
-	}
-	return w, w.out()
+	return nil, heading{p.from, p.local.Addr(), noDrop}
 }
 
 // find asks for the way, once.
@@ -175,27 +176,24 @@ func (p *Path) changed() {
 	}
 }
 
-// reconsider looks at what a changed route means. It belongs to Run.
-func (p *Path) reconsider() {
+// reconsider looks at what a changed route means, and says whether the host has
+// the path's address. It belongs to Run.
+func (p *Path) reconsider() (here bool) {
 	t := p.transport
-	if !t.router.resolver.IsLocal(p.local.Addr()) {
-		t.log.Info("path ends: this host lost its address", "path", p)
-		p.Close()
-		return
+	here = t.router.resolver.IsLocal(p.local.Addr())
+	now := heading{why: dropNoRoute}
+	if w := p.way.Load(); here && w != nil {
+		t.router.check(w, p.remote.Addr())
+		now = w.out()
+		now.source = netip.Addr{} // who chooses it makes no difference
 	}
-	w := p.way.Load()
-	if w == nil {
-		return
-	}
-	t.router.check(w, p.remote.Addr())
-	now := w.out()
-	now.source = netip.Addr{} // who chooses it makes no difference
 	if was := p.was; now != was {
 		p.was = now
 		if was != (heading{}) {
 			p.changed()
 		}
 	}
+	return here
 }
 
 // Prefix implements [packet.Path].
@@ -210,8 +208,8 @@ const (
 )
 
 // MaxDatagram implements [packet.Path]. It follows the MTU of the interface and
-// of the route. A path that is neither adopted nor asked for by us has the least
-// that is usual.
+// of the route. A path of a stranger, before anything is sent, has the least that
+// is usual.
 func (p *Path) MaxDatagram() int {
 	mtu := leastMTU
 	if w := p.way.Load(); w != nil {

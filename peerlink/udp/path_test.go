@@ -174,11 +174,44 @@ func TestAPathEndsWithItsAddressAndSaysSo(t *testing.T) {
 	stays := a.through(t, 0, netip.AddrPortFrom(b4, 9))
 	stays.Adopt()
 	na.Run("ip addr del 10.77.9.1/24 dev v0")
-	for <-changes { // that the route has changed may be told before
+	<-changes
+	eventually(t, "the address is gone", func() bool { return !a.router.resolver.IsLocal(p.Local().Addr()) })
+	if err := p.Send(text("x")); !errors.Is(err, packet.ErrFull) {
+		t.Fatalf("send without the address: %v", err)
+	}
+	a.stop()
+	for range missingBeats {
+		if !p.Alive() {
+			t.Fatal("ended at once")
+		}
+		a.age(a.beat.Add(1))
 	}
 	if p.Alive() || !stays.Alive() {
 		t.Fatal("the wrong path ended")
 	}
+	for len(changes) > 1 {
+		<-changes
+	}
+	if alive := <-changes; alive {
+		t.Fatal("the end was not told")
+	}
+}
+
+func TestAPathOutlivesAShortAbsenceOfItsInterface(t *testing.T) {
+	na, nb := nstest.Pair(t)
+	a, b := pumped(t, na, Config{}), pumped(t, nb, Config{})
+	p := a.through(t, 0, b.at(b4))
+	changes := make(chan struct{}, 64)
+	p.OnChange(func() { changes <- struct{}{} })
+	p.Adopt()
+	send(t, p, text("before"))
+	b.takes(t, text("before"))
+	eventually(t, "its way is known", func() bool { return !p.moved.Load() })
+	na.Run("ip link set v0 down")
+	<-changes
+	na.Run("ip link set v0 up")
+	<-changes
+	b.reaches(t, p, "after")
 }
 
 func TestAPathSaysThatItsRouteChanged(t *testing.T) {

@@ -206,9 +206,15 @@ func (r *rx) drain(s *socket) int {
 	return r.used - first
 }
 
+// mishaps bounds how often a receiving call is repeated that failed: it was
+// interrupted, or told of an error of an earlier send, which clears it.
+const mishaps = 8
+
 func (r *rx) recvmmsg(fd int) (int, unix.Errno) {
-	for {
-		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg[r.used])),
+	var errno unix.Errno
+	for range mishaps {
+		var n uintptr
+		n, _, errno = unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.msg[r.used])),
 			uintptr(maxBatch-r.used), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
@@ -216,13 +222,13 @@ func (r *rx) recvmmsg(fd int) (int, unix.Errno) {
 		case unix.EAGAIN, unix.ENOSYS:
 			return 0, errno
 		}
-		// EINTR, or an error of an earlier send, which reading it has cleared.
 	}
+	return 0, errno
 }
 
 func (r *rx) recvmsg(fd int) bool {
 	m := &r.msg[r.used]
-	for {
+	for range mishaps {
 		n, _, errno := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&m.Hdr)), unix.MSG_DONTWAIT)
 		switch errno {
 		case 0:
@@ -232,6 +238,7 @@ func (r *rx) recvmsg(fd int) bool {
 			return false
 		}
 	}
+	return false
 }
 
 // packet appends the datagrams of packet i to r.out.

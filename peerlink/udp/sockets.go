@@ -154,8 +154,9 @@ func (s *socket) disown(t *Transport) {
 	}
 }
 
-// Sockets implements [packet.Pather]. It fails if the family is not served or
-// the host lets nobody open so many.
+// Sockets implements [packet.Pather]. The sockets belong to the network namespace
+// of the calling thread. It fails if the family is not served or the host lets
+// nobody open so many.
 func (t *Transport) Sockets(n int, v6 bool) ([]packet.Socket, error) {
 	addr, serve := t.cfg.bind(v6)
 	if !serve {

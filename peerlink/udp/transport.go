@@ -62,7 +62,7 @@ var (
 )
 
 // lookupsPerSecond bounds the questions to the kernel on behalf of strangers.
-const lookupsPerSecond = 1000
+const lookupsPerSecond = 500
 
 // New opens socket zero, in the network namespace of the calling thread. Errors
 // say which address or port cannot be had.
