@@ -13,10 +13,13 @@
 // acknowledgements stand still), and what does not fit the peer's window is
 // dropped instead of queued.
 //
+// Two hosts behind NATs open a connection to each other from both sides at once
+// ([Transport.Hold], Cross): SYNs that cross, one SYN-ACK, an ACK from each.
+//
 // The package is built inside out. Pure, without clock, goroutine or socket:
 // the codecs (segment, options, record), the secrets (cookie, isn), the numbers
 // of an established connection (stream), the state machine around them
-// (machine, in flow.go) and the half-open connections (backlog). Around them:
+// (machine, in flow.go; simultaneous) and the half-open connections (backlog). Around them:
 //
 //   - [Flow.Send] runs in the goroutine of whoever sends; it touches atomics only.
 //   - [Transport.Receive] runs in the one pump that calls it; it handles data and

@@ -42,6 +42,8 @@ func New(t testing.TB) *NS {
 	}
 	t.Cleanup(func() { close(n.work) })
 	n.Run("ip link set lo up")
+	// Nobody else can have our addresses; detection of duplicates takes seconds.
+	_, _ = n.Try("sysctl -qw net.ipv6.conf.default.accept_dad=0")
 	return n
 }
 
