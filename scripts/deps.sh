@@ -27,6 +27,7 @@ tshark tshark
 tcpdump tcpdump
 conntrack conntrack
 hping3 hping3
+miniupnpd miniupnpd
 nc netcat-openbsd
 jq jq
 gcc gcc

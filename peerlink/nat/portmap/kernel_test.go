@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link/nstest"
+	"golang.org/x/sys/unix"
 )
 
 // home is a host behind a router of its own, in namespaces: a strict Linux router
@@ -62,7 +64,7 @@ func newHome(t *testing.T) *home {
 		chain postrouting { type nat hook postrouting priority 100; jump upnp_post; oifname %[1]s masquerade; }
 		chain upnp_post { }
 	}`, h.device(wan), h.device(gateway)), "nft -f ")
-	h.configure("")
+	h.configure(h.device(wan), "")
 	t.Cleanup(func() {
 		h.stop()
 		if t.Failed() {
@@ -74,8 +76,8 @@ func newHome(t *testing.T) *home {
 	return h
 }
 
-// configure writes the daemon's configuration, some lines more than usual.
-func (h *home) configure(more string) {
+// configure writes the daemon's configuration, with one line more.
+func (h *home) configure(wan, more string) {
 	text := fmt.Sprintf(`ext_ifname=%s
 listening_ip=%s
 http_port=0
@@ -94,7 +96,7 @@ upnp_nat_postrouting_chain=upnp_post
 %s
 allow 1024-65535 192.168.77.0/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
-`, h.device(wan), h.device(gateway), more)
+`, wan, h.device(gateway), more)
 	if err := os.WriteFile(h.config, []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
@@ -176,6 +178,22 @@ func (h *home) until(what string, holds func() bool) {
 	}
 }
 
+// onHost runs f on a thread of its own, so that the host's stays free for commands.
+func (h *home) onHost(f func()) {
+	runtime.LockOSThread() // never unlocked: the thread ends with its goroutine
+	var space *os.File
+	var err error
+	h.host.Do(func() { space, err = os.Open("/proc/thread-self/ns/net") })
+	if err == nil {
+		defer space.Close()
+		err = unix.Setns(int(space.Fd()), unix.CLONE_NEWNET)
+	}
+	if err != nil {
+		h.t.Errorf("enter the host: %v", err)
+	}
+	f()
+}
+
 // mapping is a mapper at work on the host.
 type mapping struct {
 	*Mapper
@@ -198,7 +216,7 @@ func (h *home) run(cfg Config) *mapping {
 	m.rest = 0
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	go h.host.Do(func() { m.ended <- m.Run(ctx) })
+	go h.onHost(func() { m.ended <- m.Run(ctx) })
 	h.t.Cleanup(func() { m.end() })
 	return m
 }
@@ -344,4 +362,45 @@ func TestPortsAreOpenAgainAfterARestartOfTheRouter(t *testing.T) {
 			h.passes(external, socket)
 		})
 	}
+}
+
+func TestARealRouterWithoutAnyProtocolIsNamed(t *testing.T) {
+	h := newHome(t)
+	_, port := h.socket()
+	m := h.run(Config{Ports: []Port{port}})
+	s := m.becomes("the problem is told", func(s *State) bool { return s.Problem != "" })
+	if !strings.Contains(s.Problem, gateway+" does not answer to pcp, nat-pmp, upnp") {
+		t.Fatalf("published %+v", s)
+	}
+}
+
+func TestARealRouterBehindNATOpensNothing(t *testing.T) {
+	for _, protocol := range []Protocol{PCP, NATPMP, UPnP} {
+		t.Run(string(protocol), func(t *testing.T) {
+			h := newHome(t)
+			device := h.device(wan)
+			h.router.Run("ip addr del "+wan+"/24 dev "+device, "ip addr add 100.64.3.2/24 dev "+device)
+			h.configure(device, "")
+			h.start()
+			_, port := h.socket()
+			m := h.run(Config{Ports: []Port{port}, Protocols: []Protocol{protocol}})
+			s := m.becomes("the problem is told", func(s *State) bool { return s.Problem != "" })
+			t.Log(s.Problem)
+			if isOpen(s) || !strings.Contains(s.Problem, gateway) {
+				t.Fatalf("published %+v", s)
+			}
+		})
+	}
+}
+
+func TestARealChangeOfTheDefaultRouteIsFollowed(t *testing.T) {
+	h := newHome(t)
+	_, port := h.socket()
+	m := h.run(Config{Ports: []Port{port}, Protocols: []Protocol{PCP, NATPMP}})
+	m.becomes("the first router is named", func(s *State) bool { return strings.Contains(s.Problem, gateway) })
+	h.router.Run("ip addr add 192.168.77.9/24 dev " + h.device(gateway))
+	h.host.Run("ip route replace default via 192.168.77.9")
+	m.becomes("the second router is named", func(s *State) bool { return strings.Contains(s.Problem, "192.168.77.9") })
+	h.host.Run("ip route del default")
+	m.becomes("no router is named", func(s *State) bool { return s.Problem == errNoGateway.Error() })
 }

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ type router struct {
 	open     map[Port]uint16
 	moves    uint16 // added to external ports
 
+	handed  atomic.Bool // orders the test's changes before what the mapper reads
 	heard   func(event)
 	asked   []string // "map udp 51820", "find", "unmap udp 51820"
 	wishes  []netip.AddrPort
@@ -45,7 +47,10 @@ func newRouter(t *testing.T) *router {
 		lifetime: 20 * time.Minute, started: time.Now(), refuse: map[Port]error{}, open: map[Port]uint16{}}
 }
 
-func (r *router) Gateway() (Gateway, error) { return r.gw, r.err }
+func (r *router) Gateway() (Gateway, error) {
+	r.handed.Load()
+	return r.gw, r.err
+}
 
 func (r *router) Speakers(context.Context, Gateway) iter.Seq2[speaker, error] {
 	r.asked = append(r.asked, "find")
@@ -124,8 +129,9 @@ func (r *router) expect(when, want string) {
 	}
 }
 
-// pass lets virtual time pass.
-func pass(d time.Duration) {
+// pass lets virtual time pass. What the test changed before, the mapper sees.
+func (r *router) pass(d time.Duration) {
+	r.handed.Store(true)
 	<-time.After(d)
 	synctest.Wait()
 }
@@ -168,9 +174,9 @@ func TestPortsAreOpenedRenewedAtHalfOfTheirLifetimeAndClosed(t *testing.T) {
 			t.Fatalf("a port that nobody opened is at %v", got)
 		}
 		r.moves = 0
-		pass(10*time.Minute - time.Second)
+		r.pass(10*time.Minute - time.Second)
 		r.expect("before half of the lifetime", "")
-		pass(time.Second)
+		r.pass(time.Second)
 		r.expect("at half of the lifetime", "map udp 51820, map tcp 9000")
 		if r.wishes[2] != want.External {
 			t.Fatalf("renewed with the wish for %v, had %v", r.wishes[2], want.External)
@@ -195,7 +201,7 @@ func TestAShortLifetimeGivenByTheRouterCounts(t *testing.T) {
 		_, end := r.work(published, udp)
 		defer end()
 		r.expect("at first", "find, map udp 51820")
-		pass(time.Minute)
+		r.pass(time.Minute)
 		r.expect("at half", "map udp 51820")
 	})
 }
@@ -223,9 +229,9 @@ func TestWithoutAnAnswerTheRouterIsAskedEverMoreRarely(t *testing.T) {
 			t.Fatalf("published %+v after %d changes", s, r.changes)
 		}
 		for _, pause := range []time.Duration{15 * time.Second, time.Minute, 4 * time.Minute, 16 * time.Minute, time.Hour, time.Hour} {
-			pass(pause - time.Millisecond)
+			r.pass(pause - time.Millisecond)
 			r.expect("before the pause ended", "")
-			pass(time.Millisecond)
+			r.pass(time.Millisecond)
 			r.expect(fmt.Sprintf("after %v", pause), "find")
 		}
 		if r.changes != 1 {
@@ -241,26 +247,26 @@ func TestAnotherDefaultRouteMakesEverythingAnew(t *testing.T) {
 		defer end()
 		r.took()
 		r.heard(event{})
-		pass(time.Minute)
+		r.pass(time.Minute)
 		r.expect("after a change that is none", "")
 		r.gw = theirs
 		for range 100 { // an interface that comes up says much
 			r.heard(event{})
 		}
-		pass(settle)
+		r.pass(settle)
 		r.expect("behind another router", "find, map udp 51820")
 		if s := published.State(); s.Gateway != theirs.Address || s.Mappings[0].Gateway != theirs.Address {
 			t.Fatalf("published %+v", s)
 		}
 		r.gw, r.err = Gateway{}, errNoGateway
 		r.heard(event{})
-		pass(settle)
+		r.pass(settle)
 		if s := published.State(); isOpen(s) || s.Problem != errNoGateway.Error() || s.Gateway.IsValid() {
 			t.Fatalf("published without a route: %+v", s)
 		}
 		r.gw, r.err = ours, nil
 		r.heard(event{})
-		pass(settle)
+		r.pass(settle)
 		if s := published.State(); !isOpen(s) || s.Gateway != ours.Address {
 			t.Fatalf("published when the route is back: %+v", s)
 		}
@@ -272,24 +278,24 @@ func TestARouterThatAnnouncesItsStartIsAskedAgain(t *testing.T) {
 		r, published := newRouter(t), &Published{}
 		_, end := r.work(published, udp, tcp)
 		defer end()
-		pass(5 * time.Minute)
+		r.pass(5 * time.Minute)
 		r.took()
 		clear(r.open)
 		r.started = time.Now()
 		r.heard(event{from: theirs.Address})
-		pass(time.Minute)
+		r.pass(time.Minute)
 		r.expect("when another router announces", "")
 		for range 10 { // RFC 6886, 3.2.1
 			r.heard(event{from: ours.Address})
 		}
-		pass(settle)
+		r.pass(settle)
 		r.expect("when the router announces", "map udp 51820, map tcp 9000")
 		if len(r.open) != 2 {
 			t.Fatalf("open: %v", r.open)
 		}
 		for range 60 { // one that does not stop
 			r.heard(event{from: ours.Address})
-			pass(time.Second)
+			r.pass(time.Second)
 		}
 		if got := strings.Count(r.took(), "map udp"); got > 6 {
 			t.Fatalf("asked %d times in a minute of announcements", got)
@@ -302,16 +308,16 @@ func TestRecheckAsksSoonButNotTooOften(t *testing.T) {
 		r, published := newRouter(t), &Published{}
 		m, end := r.work(published, udp)
 		defer end()
-		pass(time.Minute)
+		r.pass(time.Minute)
 		r.took()
 		m.Recheck()
 		m.Recheck()
-		pass(settle)
+		r.pass(settle)
 		r.expect("after Recheck", "map udp 51820")
 		m.Recheck()
-		pass(usualRest - time.Millisecond)
+		r.pass(usualRest - time.Millisecond)
 		r.expect("at once again", "")
-		pass(time.Millisecond)
+		r.pass(time.Millisecond)
 		r.expect("after the rest", "map udp 51820")
 	})
 }
@@ -322,15 +328,15 @@ func TestWhatIsOpenStaysPublishedUntilItExpires(t *testing.T) {
 		_, end := r.work(published, udp)
 		defer end()
 		r.speaks = nil
-		pass(10 * time.Minute)
+		r.pass(10 * time.Minute)
 		if s := published.State(); !isOpen(s) || !strings.Contains(s.Problem, "does not answer") {
 			t.Fatalf("published %+v", s)
 		}
-		pass(10*time.Minute - time.Second)
+		r.pass(10*time.Minute - time.Second)
 		if s := published.State(); !isOpen(s) {
 			t.Fatalf("published before it expires: %+v", s)
 		}
-		pass(time.Second)
+		r.pass(time.Second)
 		if s := published.State(); isOpen(s) {
 			t.Fatalf("published after it expired: %+v", s)
 		}
@@ -338,7 +344,7 @@ func TestWhatIsOpenStaysPublishedUntilItExpires(t *testing.T) {
 			t.Fatalf("asked %d times in 20 minutes", asked)
 		}
 		r.speaks = []Protocol{UPnP}
-		pass(pauseOfSpeaker)
+		r.pass(pauseOfSpeaker)
 		if s := published.State(); !isOpen(s) || s.Mappings[0].Protocol != UPnP || s.Problem != "" {
 			t.Fatalf("published when the router is back: %+v", s)
 		}
@@ -370,7 +376,7 @@ func TestAHostWithAPublicAddressAsksNobody(t *testing.T) {
 		r.gw.Source = netip.MustParseAddr("203.0.113.50")
 		_, end := r.work(published, udp)
 		defer end()
-		pass(24 * time.Hour)
+		r.pass(24 * time.Hour)
 		r.expect("in a day", "")
 		if s := published.State(); isOpen(s) || s.Problem != "" {
 			t.Fatalf("published %+v", s)
@@ -389,7 +395,7 @@ func TestARefusalIsTold(t *testing.T) {
 			t.Fatalf("published %+v", s)
 		}
 		r.refuse[udp] = errors.New("not any more")
-		pass(10 * time.Minute)
+		r.pass(10 * time.Minute)
 		s = published.State()
 		if !strings.Contains(s.Problem, "192.168.1.1 opens no port: pcp: not any more") {
 			t.Fatalf("published %+v", s)
