@@ -124,7 +124,8 @@ type (
 		Try    uint64
 		Remote netip.AddrPort
 	}
-	// Move says that a path is proven, and chosen.
+	// Move says that a path is proven, and chosen; if a direct one is in use already,
+	// it is a second one of another kind, to be kept warm.
 	Move struct {
 		Path packet.Path
 		RTT  time.Duration

@@ -37,7 +37,9 @@ const (
 	minCalled   = 500 * time.Millisecond // between two calls of the peer
 	// A path that lasts no longer was not worth the change.
 	flapTime = 30 * time.Second
-	maxSkew  = 4
+	// lingerTime is how long a second path of another kind is looked for.
+	lingerTime = 1500 * time.Millisecond
+	maxSkew    = 4
 )
 
 // state is what an Opener is doing.
@@ -70,6 +72,7 @@ type Opener struct {
 	peer   Offer // as heard last
 	run    *run
 	before packet.Path // the direct path when the try began
+	linger time.Time   // until when there may be a second path; zero: there is no first
 
 	tries  int // without success, in a row
 	next   time.Time
@@ -102,7 +105,10 @@ func (o *Opener) Next() time.Time {
 			return o.repeat
 		}
 	case trying:
-		return o.run.next()
+		if next := o.run.next(); o.linger.IsZero() || next.Before(o.linger) {
+			return next
+		}
+		return o.linger
 	}
 	return o.due
 }
@@ -205,15 +211,27 @@ func (o *Opener) advance(now time.Time) {
 		}
 	}
 	if o.state == trying {
-		o.run.tick(now)
-		o.out = append(o.out, o.run.out...)
-		o.run.out = nil
-		switch {
-		case o.look.Direct != nil && o.look.Direct != o.before:
-			o.succeed(now)
-		case !now.Before(o.run.until):
-			o.fail(now, o.unanswered())
+		o.goOn(now)
+	}
+}
+
+// goOn lets the probing go on, and ends it.
+func (o *Opener) goOn(now time.Time) {
+	if p := o.look.Direct; p != nil && p != o.before {
+		o.run.settle(p)
+		if o.linger.IsZero() {
+			o.linger = now.Add(lingerTime)
 		}
+	}
+	o.run.tick(now)
+	o.out = append(o.out, o.run.out...)
+	o.run.out = nil
+	over := !now.Before(o.run.until)
+	switch {
+	case o.run.inUse != nil && o.look.Direct != nil && (over || !now.Before(o.linger) || o.run.complete()):
+		o.succeed(now)
+	case over:
+		o.fail(now, o.unanswered())
 	}
 }
 
@@ -228,7 +246,7 @@ func (c Config) random() uint64 {
 // begin starts a try, as the caller or as the one who is called.
 func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	o.try, o.called, o.run, o.calls = try, called, nil, 0
-	o.before = o.look.Direct
+	o.before, o.linger = o.look.Direct, time.Time{}
 	o.own = Offer{}
 	if o.local != nil {
 		o.own = o.local.Offer
@@ -358,6 +376,9 @@ func (o *Opener) end() {
 
 func (o *Opener) succeed(now time.Time) {
 	stats := o.run.stats
+	if p := o.run.second(); p != nil {
+		o.emit(Move{Path: p.path, RTT: p.rtt})
+	}
 	o.end()
 	o.emit(Report{Path: o.look.Direct, Stats: stats, Tries: o.tries + 1})
 	if now.Sub(o.won) > flapTime {

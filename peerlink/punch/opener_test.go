@@ -153,6 +153,30 @@ func TestFakeTCPIsThereWhereUDPIsBlocked(t *testing.T) {
 	}
 }
 
+func TestASecondPathOfAnotherKindIsKept(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 1, true)
+	w.start(0)
+	for _, n := range w.nodes {
+		l := n.local()
+		l.Candidates = append(l.Candidates, Candidate{Kind: 2, Transport: packet.RawTCP, Addr: l.Candidates[1].Addr})
+		look := n.look
+		look.Local = l
+		n.step(look)
+	}
+	if !w.run(3*time.Second, w.linked) {
+		t.Fatal(w.nodes[0].o.Why(w.now))
+	}
+	w.run(3*time.Second, func() bool { return !w.nodes[0].o.Busy() && !w.nodes[1].o.Busy() })
+	for _, n := range w.nodes {
+		if n.second == nil || n.second.Kind() == n.moved.Kind() {
+			t.Errorf("%s uses %v and keeps %v", n.name, n.moved, n.second)
+		}
+		if n.effects["punch.End"] != 1 || n.o.Busy() {
+			t.Errorf("%s: %v", n.name, n.effects)
+		}
+	}
+}
+
 func TestTriesInVainBecomeRareAndSayWhatWasDone(t *testing.T) {
 	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 9, false)
 	w.deaf = true

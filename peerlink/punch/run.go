@@ -24,7 +24,7 @@ const (
 	spreadEvery  = 10 * time.Millisecond
 	socketPass   = 64 // of the birthday's sockets at once
 	secondPass   = 1500 * time.Millisecond
-	settle       = 200 * time.Millisecond // for UDP, if fake TCP was first
+	udpFirst     = 200 * time.Millisecond // for UDP, if fake TCP was there before it
 	followWithin = time.Second            // how long the side that does not choose waits
 )
 
@@ -51,7 +51,8 @@ type run struct {
 	used    map[uint16]bool
 
 	proven []proven
-	moved  packet.Path
+	moved  packet.Path // chosen
+	inUse  packet.Path // by the link
 	stats  Stats
 	out    []Effect
 }
@@ -116,11 +117,8 @@ func (r *run) next() time.Time {
 			due = t
 		}
 	}
-	if r.moved != nil {
-		return due
-	}
 	for i := range r.probing {
-		if r.probing[i].n < maxEach {
+		if r.probing[i].n < maxEach && r.wants(&r.probing[i]) {
 			earlier(r.probing[i].next)
 		}
 	}
@@ -130,7 +128,7 @@ func (r *run) next() time.Time {
 	if r.passing() {
 		earlier(r.passT)
 	}
-	if len(r.proven) > 0 {
+	if len(r.proven) > 0 && r.moved == nil && r.inUse == nil {
 		earlier(r.decideAt())
 	}
 	return due
@@ -138,18 +136,57 @@ func (r *run) next() time.Time {
 
 // tick sends what is due and chooses.
 func (r *run) tick(now time.Time) {
-	if r.moved == nil {
-		r.probe(now)
-		r.pour(now)
-	}
+	r.probe(now)
+	r.pour(now)
 	r.choose(now)
+}
+
+// settle says that the link uses a path: what is looked for now is a second one
+// of another kind, to be kept warm.
+func (r *run) settle(p packet.Path) { r.inUse = p }
+
+// has says whether there is a path of a kind.
+func (r *run) has(kind packet.Kind) bool {
+	if p := r.inUse; p != nil && p.Kind() == kind {
+		return true
+	}
+	return slices.ContainsFunc(r.proven, func(p proven) bool { return p.path.Kind() == kind })
+}
+
+// complete says that nothing more is worth waiting for.
+func (r *run) complete() bool {
+	return r.nearby(r.inUse) ||
+		(r.has(packet.UDP) || len(r.plan.targets) == 0 && !r.plan.spread.IsValid()) && (r.has(packet.RawTCP) || !r.plan.crosses())
+}
+
+// second is the best proven path of another kind than that in use; nil: none.
+func (r *run) second() *proven {
+	others := slices.DeleteFunc(slices.Clone(r.proven), func(p proven) bool {
+		return !p.path.Alive() || p.path.Kind() == r.inUse.Kind()
+	})
+	if len(others) == 0 {
+		return nil
+	}
+	best := bestOf(others)
+	return &best
+}
+
+// wants says whether a target may still be of use.
+func (r *run) wants(p *probing) bool {
+	switch {
+	case r.inUse == nil:
+		return r.moved == nil
+	case p.path != nil:
+		return !r.has(p.path.Kind())
+	}
+	return !r.has(packet.UDP)
 }
 
 // probe sends to the targets that are due.
 func (r *run) probe(now time.Time) {
 	for i := range r.probing {
 		p := &r.probing[i]
-		if p.n >= maxEach || now.Before(p.next) {
+		if p.n >= maxEach || now.Before(p.next) || !r.wants(p) {
 			continue
 		}
 		shy := p.shy && now.Before(r.began.Add(shyTime))
@@ -184,7 +221,7 @@ func (r *run) spreading() bool {
 	return r.plan.spread.IsValid() && r.spread < maxSpread && len(r.proven) == 0
 }
 
-func (r *run) passing() bool { return r.pass < 2*len(r.sockets) && len(r.proven) == 0 }
+func (r *run) passing() bool { return r.pass < 2*len(r.sockets) && !r.has(packet.UDP) }
 
 // pour sends what the birthday search has to send.
 func (r *run) pour(now time.Time) {
@@ -294,9 +331,9 @@ func (r *run) echoed(now time.Time, seq uint32, path packet.Path) {
 // decideAt is when a path is chosen of those that are proven.
 func (r *run) decideAt() time.Time {
 	first := r.proven[0].at
-	best := r.best()
+	best := bestOf(r.proven)
 	if best.path.Kind() != packet.UDP && len(r.plan.targets) > 0 {
-		first = first.Add(settle) // UDP costs less; it may be there in a moment
+		first = first.Add(udpFirst) // UDP costs less; it may be there in a moment
 	}
 	if !r.chooses {
 		first = first.Add(followWithin)
@@ -304,10 +341,10 @@ func (r *run) decideAt() time.Time {
 	return first
 }
 
-// best is the proven path to take: the local network, then UDP, then the shortest.
-func (r *run) best() proven {
-	best := r.proven[0]
-	for _, p := range r.proven[1:] {
+// bestOf is the path to take: the local network, then UDP, then the shortest.
+func bestOf(all []proven) proven {
+	best := all[0]
+	for _, p := range all[1:] {
 		switch {
 		case p.near != best.near:
 			if p.near {
@@ -326,10 +363,10 @@ func (r *run) best() proven {
 
 func (r *run) choose(now time.Time) {
 	r.proven = slices.DeleteFunc(r.proven, func(p proven) bool { return !p.path.Alive() })
-	if r.moved != nil || len(r.proven) == 0 || now.Before(r.decideAt()) {
+	if r.moved != nil || r.inUse != nil || len(r.proven) == 0 || now.Before(r.decideAt()) {
 		return
 	}
-	best := r.best()
+	best := bestOf(r.proven)
 	r.moved = best.path
 	r.emit(Move{Path: best.path, RTT: best.rtt})
 }

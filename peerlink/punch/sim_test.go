@@ -193,6 +193,7 @@ type node struct {
 	reports []Report
 	effects map[string]int
 	moved   packet.Path
+	second  packet.Path
 	wake    time.Time
 	noRelay bool
 	tcp     bool
@@ -285,6 +286,10 @@ func (n *node) do(e Effect) {
 			n.w.after(2*n.w.direct, func() { far.step(Crossed{Try: e.Try, Path: b}) })
 		}
 	case Move:
+		if n.look.Direct != nil {
+			n.second = e.Path
+			return
+		}
 		n.move(e.Path)
 	case Report:
 		n.reports = append(n.reports, e)
