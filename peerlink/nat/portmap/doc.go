@@ -11,7 +11,7 @@
 // made anew there. At the end what was opened is closed.
 //
 // What it costs. With a mapping, every 10 minutes and per port: 2 packets (PCP),
-// 4 (NAT-PMP), about 25 (UPnP, two short TCP connections), there and back
+// 4 (NAT-PMP), about 20 (UPnP, two short TCP connections), there and back
 // counted. Without any answer an attempt is at most 12 packets, and is repeated
 // after 15 s, 1, 4 and 16 minutes and then once an hour, until the default route
 // changes; every 4 minutes if that router opened a port before. A host whose own

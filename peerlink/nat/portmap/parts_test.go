@@ -126,15 +126,16 @@ func TestNoncesBelongToOneMappingAndOutliveARestart(t *testing.T) {
 		of := m.net.(*system).nonces.of(ours.Address, p)
 		return hex.EncodeToString(of[:])
 	}
-	if nonce(config, udp) != nonce(config, udp) {
+	first, other := nonce(config, udp), config
+	if again := nonce(config, udp); again != first {
 		t.Error("a restart has another nonce")
 	}
-	if nonce(config, udp) == nonce(config, tcp) {
+	if nonce(config, tcp) == first {
 		t.Error("two ports have one nonce")
 	}
-	other := config
 	other.Secret = nil
-	if nonce(config, udp) == nonce(other, udp) || nonce(other, udp) == nonce(other, udp) {
+	random := nonce(other, udp)
+	if again := nonce(other, udp); random == first || again == random {
 		t.Error("without a secret nonces are not random")
 	}
 }
