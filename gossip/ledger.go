@@ -318,11 +318,13 @@ func cloneAdvert(a message.Advert) message.Advert {
 	a.Addresses = slices.Clone(a.Addresses)
 	a.Routes = slices.Clone(a.Routes)
 	a.Endpoints = slices.Clone(a.Endpoints)
+	a.Candidates = slices.Clone(a.Candidates)
 	return a
 }
 
 // sameContent says whether two adverts of one node say the same.
 func sameContent(a, b message.Advert) bool {
 	return a.Name == b.Name && a.Version == b.Version && a.NAT == b.NAT && a.Relay == b.Relay && a.Left == b.Left &&
-		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Endpoints, b.Endpoints)
+		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.Routes, b.Routes) &&
+		slices.Equal(a.Endpoints, b.Endpoints) && slices.Equal(a.Candidates, b.Candidates)
 }

@@ -157,7 +157,7 @@ func (g *Gossip) snapshot(now time.Time) {
 		}
 		v.Nodes = append(v.Nodes, Node{
 			ID: id, Name: a.Name, Addresses: a.Addresses, State: s.State, Changed: s.Changed, LastSeen: s.Seen,
-			Version: a.Version, NAT: a.NAT, Relay: a.Relay, Routes: a.Routes, Endpoints: a.Endpoints, Withheld: s.withheld,
+			Version: a.Version, NAT: a.NAT, Relay: a.Relay, Routes: a.Routes, Endpoints: a.Endpoints, Candidates: a.Candidates, Withheld: s.withheld,
 		})
 	}
 	g.Board.view.Store(v)

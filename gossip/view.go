@@ -28,7 +28,9 @@ type Node struct {
 	Relay     bool
 	Routes    []netip.Prefix
 	Endpoints []netip.AddrPort
-	Withheld  string // why routes and peers were not told of it; empty: they were
+	// Candidates are Endpoints and what is known of each.
+	Candidates []message.Candidate
+	Withheld   string // why routes and peers were not told of it; empty: they were
 }
 
 // Board is what outlives a restart of the [Gossip] actor: the view that others

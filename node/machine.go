@@ -2,8 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,7 +15,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/node/tun"
 	"github.com/openbmx/lightweight-tunnel/peerlink/keys"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
-	"github.com/openbmx/lightweight-tunnel/rawtcp"
 	"github.com/openbmx/lightweight-tunnel/routes"
 	"github.com/openbmx/lightweight-tunnel/routes/sysctl"
 )
@@ -80,28 +79,34 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 	if err != nil {
 		return err
 	}
-	transport, err := rawtcp.New(rawtcp.Config{
-		Listen: cfg.Listen, Log: log.Named("rawtcp"), DisableBPF: !cfg.XDP,
-		ExcludeInterfaces: []string{device.Name()}, Owner: device.Name(), DialTimeout: dialTimeout,
-	})
+	var n *Node // receiving begins when it runs
+	carriers, err := openTransports(cfg, device.Name(), func(message []byte, path packet.Path) bool {
+		return n.prober.TakeSTUN(message, path)
+	}, log)
 	if err != nil {
 		return err
 	}
-	undo.add(transport.Close)
+	undo.add(carriers.close)
 
-	n, err := New(cfg, Parts{
+	parts := Parts{
 		Identity: identity, MeshKey: meshKey, Book: book,
-		Overlay: machineOverlay{device}, Underlay: machineUnderlay{transport},
+		Overlay: machineOverlay{device}, Underlay: carriers, UDP: carriers.datagrams(), Cross: carriers.cross(),
+		Hosts: hostAddresses(device.Name()), Changes: hostChanges(device.Name()),
 		Host: kernel, Forwarding: forwarding, Socket: socket, Ready: ready,
-	}, log)
-	if err != nil {
+	}
+	if port := parts.udpPort(); cfg.PortMap && cfg.P2P && port != 0 {
+		private, _ := identity.Static()
+		secret := sha256.Sum256(append([]byte("lightweight-tunnel port mapping"), private[:]...))
+		parts.PortMap = newPortMapping(port, device.Name(), secret[:], func() { n.prober.Look() }, log.Named("portmap"))
+	}
+	if n, err = New(cfg, parts, log); err != nil {
 		return err
 	}
 	if made {
 		log.Info("made an identity for this node", "id", identity.ID())
 	}
 	log.Info("node runs", "name", cfg.Name, "id", identity.ID().Brief(), "interface", device.Name(),
-		"addresses", cfg.Addresses, "listen", cfg.Listen, "seeds", cfg.Seeds, "guard", transport.Status().Guard)
+		"addresses", cfg.Addresses, "listen", cfg.Listen, "seeds", cfg.Seeds, "guard", carriers.Describe().Guard)
 	return n.Run(ctx)
 }
 
@@ -174,23 +179,3 @@ func (o machineOverlay) Drops() map[string]uint64 {
 type machineQueue struct{ *tun.Queue }
 
 func (q machineQueue) Sink() pump.Sink { return q.NewWriter() }
-
-// machineUnderlay is the fake TCP transport as the node sees it.
-type machineUnderlay struct{ *rawtcp.Transport }
-
-// Run closes the transport in an orderly stop, as long as the inbound pump
-// still takes the answers to its FINs.
-func (u machineUnderlay) Run(ctx context.Context) error {
-	err := u.Transport.Run(ctx)
-	if orderly(ctx) {
-		if err := u.Transport.Close(); err != nil {
-			return fmt.Errorf("close connections: %w", err)
-		}
-	}
-	return err
-}
-
-func (u machineUnderlay) Describe() Transport {
-	s := u.Status()
-	return Transport{Guard: s.Guard, Send: s.Send, Receive: s.Receive, Listen: s.Listen, Reasons: s.Reasons}
-}

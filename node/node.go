@@ -21,6 +21,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/node/pump"
 	"github.com/openbmx/lightweight-tunnel/peerlink"
 	"github.com/openbmx/lightweight-tunnel/peerlink/keys"
+	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 	"github.com/openbmx/lightweight-tunnel/routes"
 )
 
@@ -67,6 +68,18 @@ type Parts struct {
 	Book     *keys.RosterBook
 	Overlay  Overlay
 	Underlay Underlay
+	// UDP and Cross are the ways past NATs; nil: not that way. What arrives there
+	// comes out of the Underlay.
+	UDP   Datagrams
+	Cross packet.Crosser
+	// PortMap asks the router for a port; nil: nobody is asked.
+	PortMap PortMapping
+	// Hosts returns the addresses of the host's interfaces, the overlay's left out;
+	// nil: it has none worth telling. It must not block.
+	Hosts func() []netip.Addr
+	// Changes has f called, from any goroutine, when addresses or routes of the host
+	// change, until stop; nil: they never do. f does not block.
+	Changes func(f func()) (stop func(), err error)
 	// Host and Forwarding reach into the kernel's routing; nil: there is none.
 	Host       routes.Host
 	Forwarding *routes.Forwarding
@@ -95,6 +108,7 @@ type Node struct {
 	drops  pump.Drops
 	mtu    atomic.Int32 // of the overlay's interface, once it was changed; bytes
 	repair *pump.Repair
+	prober *nat.Prober
 	root   *actors.Supervisor
 }
 
@@ -114,6 +128,9 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 		ID: parts.Identity.ID(), Name: cfg.Name, Version: cfg.Version, Addresses: cfg.Addresses,
 		Relay: cfg.MeshRouting && !cfg.Isolation, Started: n.started.UnixMilli(),
 	}
+	if err := n.newProber(); err != nil {
+		return nil, fmt.Errorf("put the node together: %w", err)
+	}
 	private, _ := parts.Identity.Static()
 	links := peerlink.Config{
 		ID: n.hello.ID, Static: private, MeshKey: parts.MeshKey.Derive("links"),
@@ -126,6 +143,7 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 	if cfg.IsSet("timeout") {
 		links.Timeout = cfg.Timeout
 	}
+	n.direct(&links)
 	var err error
 	if n.peers, err = peerlink.New(links); err != nil {
 		return nil, fmt.Errorf("put the node together: %w", err)

@@ -24,6 +24,10 @@ import (
 //	|- routes          adverts and links -> FIB, kernel routes
 //	|- rx/0            inbound pump
 //	|- transport       handshakes and timers of the fake TCP
+//	|- udp             idle paths and routes of UDP
+//	|- nat             how this node looks from outside
+//	|- portmap         asks the router for a port
+//	|- host            watches the host's addresses
 //	|- links           supervisor
 //	|  |- peers        directory: handshakes of others, starts and stops the rest
 //	|  |- seed/<addr>  one per seed: dials until it is reached
@@ -40,10 +44,20 @@ func (n *Node) specs() []actors.Spec {
 		n.permanent("routes", n.routesBox, n.newRoutes),
 		n.permanent("rx/0", nil, n.newInbound),
 		n.permanent("transport", nil, func() (actors.Actor, error) { return n.Underlay, nil }),
+		n.prober.Spec(),
 		n.peers.Spec(actors.Policy{
 			MaxRestarts: 100, Window: time.Minute, Observe: n.observe,
 			Backoff: actors.Backoff{Min: 10 * time.Millisecond, Max: 5 * time.Second},
 		}),
+	}
+	if n.UDP != nil {
+		all = append(all, n.permanent("udp", nil, func() (actors.Actor, error) { return n.UDP, nil }))
+	}
+	if n.PortMap != nil {
+		all = append(all, n.permanent("portmap", nil, func() (actors.Actor, error) { return n.PortMap, nil }))
+	}
+	if n.Changes != nil {
+		all = append(all, n.permanent("host", nil, func() (actors.Actor, error) { return hostWatch{n}, nil }))
 	}
 	for i, q := range n.Overlay.Queues() {
 		all = append(all, n.permanent(fmt.Sprintf("tun/%d", i), nil, func() (actors.Actor, error) {
@@ -103,10 +117,7 @@ func (n *Node) newGossip() (actors.Actor, error) {
 	bind := n.cfg.Addresses[0].Addr()
 	return gossip.New(gossip.Config{
 		Identity: n.Identity.Signer(), Bind: bind, Device: n.Overlay.Name(),
-		Self: message.Advert{
-			ID: n.hello.ID, Name: n.cfg.Name, Version: n.cfg.Version, Addresses: n.cfg.Addresses,
-			Routes: n.cfg.Routes, Relay: n.hello.Relay,
-		},
+		Self:      n.advert(),
 		SecretKey: n.MeshKey.Derive("gossip"), MTU: min(n.MTU(), firstMTU), NewTransport: n.Gossip, Admits: n.admits,
 		Mailbox: n.gossipBox, Board: n.board, Log: n.log.Named("gossip"),
 		Peers: n.peers.Ref(), Routes: n.routesBox.Ref(), Keys: n.keysBox.Ref(),

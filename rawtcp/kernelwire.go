@@ -87,10 +87,15 @@ func (w *kernelWire) answer(to link.Origin, pkt []byte) error {
 
 func (w *kernelWire) wake() { w.tap.Wake() }
 
-// receive leaves out what came through excluded interfaces, also those that
+func (w *kernelWire) receive() ([]link.Packet, error) { return w.wanted(w.tap.Recv()) }
+
+func (w *kernelWire) poll() ([]link.Packet, error) { return w.wanted(w.tap.Poll()) }
+
+func (w *kernelWire) descriptor() (int, error) { return w.tap.Descriptor() }
+
+// wanted leaves out what came through excluded interfaces, also those that
 // appeared after the tap's filter was made.
-func (w *kernelWire) receive() ([]link.Packet, error) {
-	packets, err := w.tap.Recv()
+func (w *kernelWire) wanted(packets []link.Packet, err error) ([]link.Packet, error) {
 	if err != nil || len(w.exclude) == 0 {
 		return packets, err
 	}

@@ -41,21 +41,39 @@ func (t *Transport) Receive() (packet.Arrivals, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.out = r.out[:0]
-		r.spare.reset()
-		now, tab := t.now(), t.table.Load()
-		if len(r.young) > 0 {
-			r.settle(tab)
-		}
-		for i := range packets {
-			r.packet(tab, &packets[i], now)
-		}
-		if len(r.early.packets) > 0 {
-			r.retry(tab, now)
-		}
+		r.take(packets)
 		if len(r.out) > 0 || len(packets) == 0 {
 			return r.out, nil
 		}
+	}
+}
+
+// Poll implements [packet.Poller].
+func (t *Transport) Poll() (packet.Arrivals, error) {
+	packets, err := t.wire.poll()
+	if err != nil {
+		return nil, err
+	}
+	t.rx.take(packets)
+	return t.rx.out, nil
+}
+
+// Descriptor implements [packet.Poller].
+func (t *Transport) Descriptor() (int, error) { return t.wire.descriptor() }
+
+// take makes arrivals of packets.
+func (r *rx) take(packets []link.Packet) {
+	r.out = r.out[:0]
+	r.spare.reset()
+	now, tab := r.t.now(), r.t.table.Load()
+	if len(r.young) > 0 {
+		r.settle(tab)
+	}
+	for i := range packets {
+		r.packet(tab, &packets[i], now)
+	}
+	if len(r.early.packets) > 0 {
+		r.retry(tab, now)
 	}
 }
 

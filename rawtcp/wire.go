@@ -20,8 +20,10 @@ type wire interface {
 	// answer is [link.Sender.Answer]: one finished IP packet, checksum and all,
 	// to a stranger for whom no handle is kept, back to where it came from.
 	answer(to link.Origin, pkt []byte) error
-	// receive and wake are those of [link.Tap].
+	// receive, poll, descriptor and wake are those of [link.Tap].
 	receive() ([]link.Packet, error)
+	poll() ([]link.Packet, error)
+	descriptor() (int, error)
 	wake()
 	// setPorts makes ports the set of local ports that are received here and
 	// hidden from the kernel's TCP.

@@ -13,7 +13,7 @@ type Poller interface {
 	Poll() (Arrivals, error)
 	// Descriptor is a file descriptor that is readable whenever Poll may bring
 	// something, or [Receiver.Wake] was called, until the next Poll.
-	Descriptor() int
+	Descriptor() (int, error)
 }
 
 // Socket names one of the local ports of a [Pather]. Zero is the one that the

@@ -22,16 +22,13 @@ type forwarder struct {
 // forward puts one datagram, taken out of envelope e that via sent, into the
 // train for its next hop.
 func (f *forwarder) forward(peers *peerlink.Directory, e wire.Envelope, datagram []byte, via *peerlink.Peer) {
-	out := peers.Forward(e.Dst, e.Hops)
+	out := peers.Onward(e, via)
 	switch {
-	case e.Hops == 0:
+	case e.Hops == 0, out == nil && e.Dst == via.ID().Short(): // back to where it came from
 		f.drops.Add(RelayRefused, 1)
 		return
 	case out == nil:
 		f.drops.Add(RelayUnknown, 1)
-		return
-	case out.Peer() == via: // back to where it came from
-		f.drops.Add(RelayRefused, 1)
 		return
 	}
 	if out != f.out {
@@ -51,7 +48,7 @@ func (f *forwarder) forward(peers *peerlink.Directory, e wire.Envelope, datagram
 		f.train.Reset(out.Path().Prefix())
 		slot = f.train.Next(n)
 	}
-	e.Hops--
+	e.Hops = peers.CapHops(e.Hops) - 1
 	out.SealRelay(slot, e, datagram)
 	f.bytes += n
 }

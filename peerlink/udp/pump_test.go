@@ -98,7 +98,10 @@ func readable(t *testing.T, fd int, wait bool) bool {
 func TestTheDescriptorIsReadableWhilePollBringsSomething(t *testing.T) {
 	na, nb := nstest.Pair(t)
 	a, b := newHost(t, na, Config{}), newHost(t, nb, Config{})
-	fd := b.Descriptor()
+	fd, err := b.Descriptor()
+	if err != nil {
+		t.Fatal(err)
+	}
 	empty := func() {
 		t.Helper()
 		if got, err := b.Poll(); err != nil || len(got) != 0 {

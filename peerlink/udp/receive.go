@@ -87,9 +87,12 @@ func (t *Transport) Poll() (packet.Arrivals, error) {
 
 // Descriptor implements [packet.Poller]: an epoll instance that holds all
 // sockets. It is closed by Close.
-func (t *Transport) Descriptor() (fd int) {
-	_ = t.raw.Control(func(epoll uintptr) { fd = int(epoll) })
-	return fd
+func (t *Transport) Descriptor() (int, error) {
+	fd := 0
+	if err := t.raw.Control(func(epoll uintptr) { fd = int(epoll) }); err != nil {
+		return 0, t.closedOr(err)
+	}
+	return fd, nil
 }
 
 // Wake implements [packet.Receiver].

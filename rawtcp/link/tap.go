@@ -93,6 +93,7 @@ type Tap struct {
 	dropped atomic.Uint64
 	unmap   runtime.Cleanup
 	ring    *ring // nil: none
+	group   group // for those who wait for more than this tap
 }
 
 // NewTap opens the socket in the network namespace of the calling thread. It
@@ -187,6 +188,7 @@ func (t *Tap) Recv() ([]Packet, error) {
 
 // Poll is Recv that never waits: no packets and no error if none are there.
 func (t *Tap) Poll() ([]Packet, error) {
+	t.group.hush()
 	if err := t.raw.Control(t.once); err != nil {
 		t.release()
 		return nil, t.closedOr(err)
@@ -194,10 +196,15 @@ func (t *Tap) Poll() ([]Packet, error) {
 	return t.batch, nil
 }
 
-// Descriptor is readable while [Tap.Poll] would bring something.
-func (t *Tap) Descriptor() (fd int) {
-	_ = t.raw.Control(func(socket uintptr) { fd = int(socket) }) // fails only when closed
-	return fd
+// Descriptor is readable while [Tap.Poll] would bring something, and from a
+// [Tap.Wake] to the next Poll.
+func (t *Tap) Descriptor() (int, error) {
+	var failure error
+	err := t.raw.Control(func(socket uintptr) { failure = t.group.open(t, int(socket)) })
+	if err = errors.Join(err, failure); err != nil {
+		return 0, t.closedOr(err)
+	}
+	return t.group.epoll, nil
 }
 
 // release gives the ring back once the receiving goroutine knows that the tap is
@@ -210,7 +217,11 @@ func (t *Tap) release() {
 }
 
 // Wake makes a Recv that waits, or the next one, return without packets.
-func (t *Tap) Wake() { _ = t.file.SetReadDeadline(time.Unix(1, 0)) } // fails only when closed, which wakes too
+func (t *Tap) Wake() {
+	if !t.group.ring() {
+		_ = t.file.SetReadDeadline(time.Unix(1, 0)) // fails only when closed, which wakes too
+	}
+}
 
 // poll takes what is there. Before it reports that there is nothing, whereupon
 // the goroutine sleeps, it looks a few more times: more often the more that has

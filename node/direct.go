@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors"
+	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink"
+	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
+	"github.com/openbmx/lightweight-tunnel/peerlink/punch"
+)
+
+// Datagrams is the seam towards the network for UDP, beside [Underlay]. Whatever
+// arrives there comes out of the Underlay's Receive: one pump serves both.
+type Datagrams interface {
+	packet.Pather
+	// Run keeps the transport going until ctx ends. It can be run again.
+	Run(ctx context.Context) error
+	Drops() map[string]uint64
+	Describe() Transport
+}
+
+// PortMapping is what asks the router for ports.
+type PortMapping interface {
+	actors.Actor
+	// External is what the router forwards to the node's UDP port; not valid if
+	// there is no such thing. Any goroutine may call it.
+	External() netip.AddrPort
+	// Problem says in words why there is none; "" if nothing is wrong.
+	Problem() string
+}
+
+// udpPort is the IPv4 port on which UDP is served; 0: none.
+func (p Parts) udpPort() uint16 {
+	if p.UDP == nil {
+		return 0
+	}
+	return p.UDP.Port(false)
+}
+
+// newProber makes the actor that finds out how this node looks from outside.
+func (n *Node) newProber() (err error) {
+	cfg := nat.Config{
+		Seal: func(body []byte, limit int) []byte { return n.peers.SealSTUN(body, limit) },
+		// Without a direct path in mind nobody needs to know.
+		Detect: n.cfg.NATDetection && n.cfg.P2P && n.UDP != nil, Servers: n.stunServers, Public: n.cfg.STUN,
+		Hosts: n.Hosts, OnChange: func(*nat.Report) { n.publish() }, Log: n.log.Named("nat"),
+	}
+	if n.UDP != nil {
+		cfg.Pather = n.UDP
+	}
+	if len(cfg.Public) == 0 && !n.cfg.STUNOff {
+		cfg.Public = nat.DefaultPublic()
+	}
+	if len(n.cfg.Listen) > 0 && n.Cross != nil {
+		cfg.TCPPort = n.cfg.Listen[0].Port()
+	}
+	if n.PortMap != nil {
+		cfg.PortMaps = func() []nat.Candidate {
+			external := n.PortMap.External()
+			if !external.IsValid() {
+				return nil
+			}
+			return []nat.Candidate{{Addr: external, Kind: message.PortMapped, Transport: packet.UDP}}
+		}
+	}
+	n.prober, err = nat.New(cfg)
+	return err
+}
+
+// direct fills in what links need to look for direct paths.
+func (n *Node) direct(links *peerlink.Config) {
+	links.P2P, links.NATDetection = n.cfg.P2P, n.cfg.NATDetection
+	if n.cfg.IsSet("p2p_timeout") {
+		links.P2PTimeout = n.cfg.P2PTimeout
+	}
+	if n.UDP != nil {
+		links.UDP = n.UDP
+	}
+	links.Cross = n.Cross
+	switch n.cfg.Transport {
+	case "rawtcp":
+		links.Transport = packet.RawTCP
+	case "udp":
+		links.Transport = packet.UDP
+	}
+	links.STUN = n.prober.Ref()
+	links.Candidates = func() punch.Local { return n.local(n.prober.Report()) }
+	links.SeenAs = func(path packet.Path, done func(netip.AddrPort, error)) bool {
+		return n.prober.Ask(path, func(a nat.Answer) { done(a.Mapped, a.Err) })
+	}
+}
+
+// local is what the prober knows in the words of the search for direct paths.
+func (n *Node) local(r *nat.Report) punch.Local {
+	b := r.Behaviour
+	return punch.Local{Offer: punch.Offer{
+		NAT: punch.NAT{
+			Mapping: dependences[b.Mapping], Filtering: dependences[b.Filtering],
+			Step: int16(b.Step), Preserves: b.Preserves,
+		},
+		Candidates: r.Candidates,
+	}}
+}
+
+var dependences = [...]punch.Dependence{
+	nat.Unknown: punch.Unknown, nat.Direct: punch.Direct, nat.EndpointIndependent: punch.EndpointIndependent,
+	nat.AddressDependent: punch.AddressDependent, nat.AddressAndPortDependent: punch.AddressAndPortDependent,
+}
+
+// stunServers are the UDP endpoints of nodes that the internet can reach: the
+// seeds, on the port that they are reached by, and whoever advertises to have no
+// NAT before it or a port that the router forwards.
+func (n *Node) stunServers() []nat.Server {
+	var all []nat.Server
+	for _, p := range n.peers.Peers() {
+		if s := p.Snapshot(); s.Seed && s.State == peerlink.Up && s.Path != packet.Relay.String() {
+			if a, err := netip.ParseAddrPort(s.Endpoint); err == nil {
+				all = append(all, nat.Server{Node: p.ID(), Name: s.Name, Addr: a})
+			}
+		}
+	}
+	for _, g := range n.board.View().Nodes {
+		open := nat.Parse(g.NAT).Mapping == nat.Direct
+		for _, c := range g.Candidates {
+			public := c.Addr.Addr().IsGlobalUnicast() && !c.Addr.Addr().IsPrivate()
+			if c.Transport == packet.UDP && public && (open || c.Kind == message.PortMapped) {
+				all = append(all, nat.Server{Node: g.ID, Name: g.Name, Addr: c.Addr})
+			}
+		}
+	}
+	return all
+}
+
+// publish tells the mesh where this node may be reached.
+func (n *Node) publish() {
+	n.gossipBox.Ref().Offer(message.Publish{Advert: n.advert()})
+}
+
+// advert is what this node says of itself.
+func (n *Node) advert() message.Advert {
+	a := message.Advert{
+		ID: n.hello.ID, Name: n.cfg.Name, Version: n.cfg.Version, Addresses: n.cfg.Addresses,
+		Routes: n.cfg.Routes, Relay: n.hello.Relay,
+	}
+	r := n.prober.Report()
+	a.Endpoints, a.Candidates = r.Endpoints(), r.Candidates[:min(len(r.Candidates), message.MaxCandidates)]
+	if r.Behaviour.Known() {
+		a.NAT = r.Behaviour.Text()
+	}
+	return a
+}
+
+// hostWatch is the actor that tells the prober of changes of the host's
+// addresses and routes.
+type hostWatch struct{ n *Node }
+
+// settle is how long changes are collected: an interface that comes up makes many.
+const settle = 500 * time.Millisecond
+
+func (h hostWatch) Run(ctx context.Context) error {
+	changes := make(chan struct{}, 1)
+	stop, err := h.n.Changes(func() {
+		select {
+		case changes <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("watch the host's addresses: %w", err)
+	}
+	defer stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changes:
+		}
+		timer := time.NewTimer(settle)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		h.n.prober.NetworkChanged()
+	}
+}
