@@ -127,26 +127,6 @@ func (d *Directory) SealSTUN(message []byte, limit int) []byte {
 	return d.outer.Append(nil, wire.Handshake{Kind: wire.STUN, Body: message}, limit)
 }
 
-// Forward returns the way on for a relayed datagram, nil if it must be dropped:
-// this node forwards for nobody, the hops are used up, or dst cannot be reached.
-func (d *Directory) Forward(dst message.ShortID, hops uint8) *Outbound {
-	if !d.cfg.Relay || d.cfg.ClientIsolation || hops == 0 {
-		return nil
-	}
-	peer := d.PeerShort(dst)
-	if peer == nil {
-		return nil
-	}
-	out := peer.Outbound()
-	if out == nil {
-		return nil
-	}
-	if relay, ok := out.path.(*RelayPath); ok {
-		return relay.via.Outbound()
-	}
-	return out
-}
-
 // now is the time of hot counters: nanoseconds since the directory was made.
 func (d *Directory) now() int64 { return int64(time.Since(d.epoch)) }
 

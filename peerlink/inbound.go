@@ -29,11 +29,13 @@ type Inbound struct {
 	seen    packet.Path
 	aside   replay.Window // of what goes aside of the stream
 	strayed bool          // what was opened last went aside
+	carried bool          // something else than control datagrams came since the last Touch
 
 	// Published by Touch, read by the link.
 	received atomic.Uint64 // datagrams accepted
 	highest  atomic.Uint64 // counter, plus one
 	last     atomic.Int64  // Directory.now of the last accepted datagram; 0: none yet
+	lastData atomic.Int64  // the same of those that carried something
 }
 
 // Peer is from whom the session's datagrams come.
@@ -57,6 +59,7 @@ func (in *Inbound) Open(dst, datagram []byte, h wire.Header) ([]byte, error) {
 		return nil, ErrReplay
 	}
 	in.packets++
+	in.carried = in.carried || h.Kind != wire.Control
 	return plain, nil
 }
 
@@ -71,6 +74,7 @@ func (in *Inbound) OpenRelay(datagram []byte, h wire.Header) (e wire.Envelope, i
 		return wire.Envelope{}, nil, ErrReplay
 	}
 	in.packets++
+	in.carried = true
 	return e, inner, nil
 }
 
@@ -90,7 +94,12 @@ func (in *Inbound) Touch(path packet.Path, bytes int) {
 	in.peer.rxPackets.Add(in.packets)
 	in.peer.rxBytes.Add(uint64(bytes))
 	in.packets = 0
-	first := in.last.Swap(max(in.clock(), 1)) == 0
+	now := max(in.clock(), 1)
+	first := in.last.Swap(now) == 0
+	if in.carried {
+		in.carried = false
+		in.lastData.Store(now)
+	}
 	if first || newer && path != in.seen {
 		// Refused for lack of room: the next batch says it again.
 		if in.peer.box.Ref().Offer(touched{in: in, path: path}) {

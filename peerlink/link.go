@@ -29,6 +29,7 @@ type link struct {
 	pings     map[uint32]pingRequest
 	pingID    uint32
 	calls     calls
+	asking    asking
 
 	said   message.LinkState // the last one sent
 	saidT  time.Time
@@ -86,6 +87,7 @@ func (l *link) Run(ctx context.Context) error {
 			l.stage(time.Now(), batch)
 		case <-timer.C:
 			l.m.tick(time.Now(), l.observe())
+			l.askAround(time.Now())
 			l.expirePings(time.Now())
 			l.release()
 		case <-l.calls.due():
@@ -109,7 +111,7 @@ func (l *link) nextTick(now time.Time) time.Duration {
 		return quickInterval
 	case l.m.busy() || len(l.pings) > 0:
 		return tickBusy
-	case l.m.current != nil || now.Before(l.m.wanted) || len(l.m.sessions)+len(l.m.leaving) > 0:
+	case l.m.current != nil || now.Before(l.m.wanted) || now.Before(l.asking.sought) || len(l.m.sessions)+len(l.m.leaving) > 0:
 		return tickIdle
 	}
 	return time.Hour
@@ -150,6 +152,7 @@ func (l *link) take(now time.Time, msg toLink) {
 		l.m.heard(now, msg.in, msg.path, frames, msg.at)
 		l.pong(now, frames, msg.path, msg.at)
 		l.beCalled(now, frames)
+		l.reaching(now, frames)
 	case adopt:
 		l.m.adopt(now, msg.s)
 		l.peer.name.Store(&msg.s.hello.Name)
@@ -166,8 +169,13 @@ func (l *link) take(now time.Time, msg toLink) {
 	case want:
 		l.m.relays = l.relays()
 		l.m.want(now)
+		l.askAround(now)
 	case look:
 		l.m.tick(now, l.observe())
+	case askReach:
+		l.askThis(msg.Reach)
+	case seek:
+		l.soughtBy(now, msg.hops)
 	case judged:
 		l.m.answered(now, msg.refusal)
 	case crossed:
@@ -207,37 +215,27 @@ func (l *link) stage(now time.Time, batch []staged) {
 	if !l.release() {
 		l.m.relays = l.relays()
 		l.m.want(now)
+		l.askAround(now)
 	}
 }
 
 // observe gathers what the pumps and the other links have published.
 func (l *link) observe() observation {
-	o := observation{relays: l.relays(), staged: l.staging.len() > 0}
-	newest := int64(0)
+	o := observation{
+		relays: l.relays(), staged: l.staging.len() > 0,
+		sent: l.peer.txPackets.Load() + l.peer.txRelayed.Load(),
+	}
+	newest, data := int64(0), int64(0)
 	for _, s := range l.m.sessions {
-		newest = max(newest, s.in.last.Load())
+		newest, data = max(newest, s.in.last.Load()), max(data, s.in.lastData.Load())
+	}
+	if data > 0 {
+		o.lastData = l.d.epoch.Add(time.Duration(data))
 	}
 	if newest > 0 {
 		o.lastRx = l.d.epoch.Add(time.Duration(newest))
 	}
 	return o
-}
-
-// relays are the ways to the peer through nodes that are up by a path of their own.
-func (l *link) relays() []relayWay {
-	if l.peer.directlyUp() {
-		return nil // none is needed
-	}
-	var ways []relayWay
-	for _, p := range l.d.Peers() {
-		if p == l.peer || !p.directlyUp() {
-			continue
-		}
-		if s := p.view.Load(); s.Hello.Relay {
-			ways = append(ways, relayWay{path: l.d.RelayPath(p, l.peer.id.Short()), seed: s.Seed, rtt: s.RTT})
-		}
-	}
-	return ways
 }
 
 // carryOut does what the machine wants, in its order.

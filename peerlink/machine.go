@@ -45,6 +45,10 @@ type machine struct {
 	fresh    freshPath
 	silence  silence
 
+	usage   usage
+	upSince time.Time // when the link came up
+	resting bool      // it was let go because nobody used it
+	woken   time.Time // when somebody wanted it again
 	try     attempt
 	wanted  time.Time // until when there is a reason to connect
 	pause   time.Time // no handshake before
@@ -59,9 +63,11 @@ type machine struct {
 
 // observation is what the link actor sees of the pumps at a tick.
 type observation struct {
-	lastRx time.Time // of any session; zero: never
-	relays []relayWay
-	staged bool
+	lastRx   time.Time // of any session; zero: never
+	relays   []relayWay
+	staged   bool
+	sent     uint64    // packets for the peer so far
+	lastData time.Time // when a packet came from the peer; zero: never
 }
 
 const (
@@ -93,7 +99,15 @@ func (m *machine) take() []effect {
 // want says that there is traffic for the peer.
 func (m *machine) want(now time.Time) {
 	m.wanted = now.Add(wantFor)
+	m.wake(now)
 	m.connect(now)
+}
+
+// wake notes that a link that was let go is wanted again.
+func (m *machine) wake(now time.Time) {
+	if m.resting && m.woken.IsZero() {
+		m.woken = now
+	}
 }
 
 // found brings a direct path that was up before the link was restarted.
@@ -141,7 +155,10 @@ func (m *machine) stopTrying() {
 func (m *machine) promote(now time.Time, s *session) {
 	if m.current != nil && m.current != s {
 		m.current.retired = now
+	} else if m.current == nil {
+		m.upSince = now
 	}
+	m.resting = false
 	m.current, s.retired, m.silence = s, time.Time{}, silence{}
 	m.jitter = time.Duration(m.random() * float64(rekeyGrace))
 	m.pause, m.problem, m.refusal = time.Time{}, "", ""
@@ -232,6 +249,10 @@ func (m *machine) publish() {
 // closed takes the peer's word that it ends the link.
 func (m *machine) closed(in *Inbound, reason string) {
 	if m.find(in) == nil {
+		return
+	}
+	if reason == "" { // nobody uses the link
+		m.letGo()
 		return
 	}
 	m.problem = reason

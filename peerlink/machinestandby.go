@@ -145,7 +145,7 @@ func (m *machine) tendEvery(now time.Time, b *standby) time.Duration {
 		return knockLater
 	case !b.works(now):
 		return 4 * time.Second
-	case m.probe.flowing && m.current != nil && max(m.current.txLoss.share(), m.current.rxLoss.share()) > 0.02:
+	case m.carrying(now) && m.current != nil && max(m.current.txLoss.share(), m.current.rxLoss.share()) > 0.02:
 		return weighEvery
 	case less(m.peer, m.self):
 		return 2 * warmEvery // the other side asks
@@ -265,7 +265,7 @@ func (m *machine) weigh(now time.Time) {
 	if !m.usable || m.current == nil {
 		return
 	}
-	if m.probe.flowing {
+	if m.carrying(now) {
 		m.meter.Loaded(now, max(m.current.txLoss.share(), m.current.rxLoss.share()), 0)
 	}
 	if m.path.Kind() != packet.Relay && len(m.standbys) == 0 || !less(m.self, m.peer) {

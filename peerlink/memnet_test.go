@@ -286,13 +286,13 @@ func (s *site) receive(data []byte, path packet.Path) {
 		if s.seen != nil {
 			s.seen(inner)
 		}
-		out := s.d.Forward(e.Dst, e.Hops)
+		out := s.d.Onward(e, in.Peer())
 		if out == nil {
 			return
 		}
 		t := packet.NewTrain()
 		t.Reset(out.Path().Prefix())
-		e.Hops--
+		e.Hops = s.d.CapHops(e.Hops) - 1
 		out.SealRelay(t.Next(len(inner)+wire.RelayOverhead), e, inner)
 		_ = out.Path().Send(t)
 	case h.Kind == wire.Control || h.Kind.IsData():

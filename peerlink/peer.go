@@ -26,6 +26,9 @@ type Peer struct {
 	doubted atomic.Bool                 // the path may be dead
 	direct  atomic.Pointer[packet.Path] // for a link that is restarted
 	relays  atomic.Pointer[map[message.ShortID]*RelayPath]
+	reaches atomic.Pointer[map[message.ShortID]reach] // what the peer said as a relay; written by its link
+	onward  atomic.Pointer[onward]                    // the way to the peer through a relay; written by its link
+	behind  atomic.Pointer[Peer]                      // the relay through which the peer's datagrams came; written by pumps
 	mending atomic.Pointer[repair.View]
 
 	claims claims // set for each new session
@@ -33,6 +36,7 @@ type Peer struct {
 	rxPackets, rxBytes   atomic.Uint64
 	txPackets, txBytes   atomic.Uint64
 	rxDropped, txDropped atomic.Uint64
+	txRelayed            atomic.Uint64 // for other nodes, through this one
 	txLarge              atomic.Uint32 // bursts of large datagrams
 }
 

@@ -75,6 +75,7 @@ func (r *RelayPath) Send(t *packet.Train) error {
 		out.sealEnvelope(t.Slot(i)[outer:], counter+uint64(i), wire.Envelope{Dst: r.remote, Src: r.self, Hops: r.hops})
 	}
 	t.Enclose(wire.RelayOverhead)
+	r.via.txRelayed.Add(uint64(t.Len()))
 	return out.path.Send(t)
 }
 

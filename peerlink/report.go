@@ -94,7 +94,7 @@ func (l *link) logRepair(old, now repair.View) {
 // tell sends routes and gossip the state of the link when it changed.
 func (l *link) tell(now time.Time, s *Snapshot) {
 	state := message.LinkState{Hello: s.Hello, Up: s.State == Up, Seed: s.Seed}
-	if l.said.Up && l.m.missing(now) {
+	if l.said.Up && (l.m.missing(now) || l.m.asleep(now)) {
 		return // it may be back before anybody else need know
 	}
 	if state.Up {

@@ -36,8 +36,10 @@ func answerWithin(tries int) time.Duration {
 // tick lets time pass: retransmissions, probes, rekey, expiry.
 func (m *machine) tick(now time.Time, o observation) {
 	m.relays = o.relays
+	m.see(now, o)
 	if o.staged {
 		m.wanted = now.Add(wantFor)
+		m.wake(now)
 	}
 	for p, f := range m.failures {
 		if now.Sub(f.last) > failureMemory {
@@ -56,6 +58,7 @@ func (m *machine) tick(now time.Time, o observation) {
 	m.weigh(now)
 	m.knock(now)
 	m.tend(now)
+	m.rest(now)
 	m.connect(now)
 }
 
@@ -129,7 +132,7 @@ func (m *machine) connect(now time.Time) {
 		m.try = attempt{tries: tries}
 	}
 	due := m.current == nil && now.Before(m.wanted) && !m.confirming() ||
-		m.current != nil && (m.current.rekeyDue(now, m.jitter) || m.renewing(now)) && !m.confirming()
+		m.current != nil && (m.rekeyDue(now) || m.renewing(now)) && !m.confirming()
 	if !due || now.Before(m.pause) {
 		return
 	}

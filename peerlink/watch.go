@@ -171,8 +171,10 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 			m.emit(doubted{})
 			m.emit(decided{m.owner, fate{doubt: true, path: m.path}})
 		}
-	case now.Sub(p.sent) >= m.askEvery():
-		m.ping(now) // under traffic too: for the round trip and the loss
+	default:
+		if every := m.askEvery(now); every > 0 && now.Sub(p.sent) >= every {
+			m.ping(now) // under traffic too: for the round trip and the loss
+		}
 	}
 }
 
@@ -206,13 +208,9 @@ func (m *machine) pressing(now time.Time) bool {
 	return m.usable && m.probe.doubt(now) >= m.suspectAfter()/2 && m.alternative(now) != nil
 }
 
-// askEvery is the time between two probes. The side that dialled the path asks
-// twice as often, because it alone can dial again when the other was restarted.
-func (m *machine) askEvery() time.Duration {
-	if m.dialled(m.path) {
-		return m.keepalive / 2
-	}
-	return m.keepalive
+// doubting says whether the path in use is being asked whether it lives.
+func (m *machine) doubting() bool {
+	return m.usable && (m.probe.missed > 0 || m.probe.pings > 1 || !m.probe.unheard.IsZero())
 }
 
 // busy says whether the next tick should come soon.
@@ -229,7 +227,7 @@ func (m *machine) ping(now time.Time) {
 	}
 	p := &m.probe
 	p.id++
-	p.sent = now
+	p.sent, m.usage.pingedAt = now, m.usage.sent
 	p.pings++
 	if p.awaited.IsZero() {
 		p.awaited, p.asking = now, m.current.sealer.counter.Load()

@@ -66,9 +66,10 @@ func (w *world) run(d time.Duration) {
 		l, _ := w.m.path.(*line)
 		if up && w.m.usable {
 			w.m.current.sealer.counter.Add(1)
+			w.o.sent++
 		}
 		if down && w.passes(l) {
-			w.rx = w.now
+			w.rx, w.o.lastData = w.now, w.now
 		}
 		w.due(s)
 		every := tickIdle

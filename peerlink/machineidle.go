@@ -1,0 +1,118 @@
+package peerlink
+
+import (
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
+)
+
+// usage is what the pumps have seen of packets for and from the peer, without
+// what links say to each other.
+type usage struct {
+	sent     uint64    // packets for the peer so far
+	last     time.Time // when something was sent or came last; zero: never
+	pingedAt uint64    // sent at the last ping
+}
+
+const (
+	// carriesFor is how long after its last packet a link counts as carrying some.
+	carriesFor = 3 * time.Second
+
+	// A link that others need not keep up, see lazy, asks on as often as this many
+	// keepalives if it is direct, for the NATs on the way, and never if it is
+	// relayed. A few packets, such as a word of gossip, are no reason to ask.
+	lazyKeepalives = 5
+	fewPackets     = 8
+
+	// A relayed link that nobody uses is let go, and made again on demand.
+	idleRelayed = 5 * time.Minute
+	// Keys that sealed next to nothing need not be replaced every two minutes, but
+	// before they end; those that nobody uses need not be replaced at all.
+	lightDatagrams = 500
+	lightRekey     = expireAfter - 2*time.Minute
+	unusedFor      = 30 * time.Second
+	unusedEnd      = expireAfter - time.Minute
+
+	// connectsFor is how long a link that was let go may take to be back until
+	// others are told that it is down.
+	connectsFor = 5 * time.Second
+)
+
+// see takes what the pumps saw.
+func (m *machine) see(now time.Time, o observation) {
+	if o.sent != m.usage.sent {
+		m.usage.sent, m.usage.last = o.sent, now
+	}
+	m.usage.last = latest(m.usage.last, o.lastData)
+}
+
+// carrying says whether packets go to or come from the peer now.
+func (m *machine) carrying(now time.Time) bool { return now.Sub(m.usage.last) < carriesFor }
+
+// lazy says whether the link may be quiet: it was made on demand, and can be so
+// again. What a seed's actor dialled cannot.
+func (m *machine) lazy() bool {
+	return m.path != nil && (m.path.Kind() == packet.Relay || m.punched[m.path])
+}
+
+// askEvery is the time between two probes; 0: none is wanted. The side that
+// dialled the path asks twice as often, because it alone can dial again when the
+// other was restarted.
+func (m *machine) askEvery(now time.Time) time.Duration {
+	every := m.keepalive
+	if m.dialled(m.path) {
+		every /= 2
+	}
+	if !m.lazy() || m.carrying(now) && m.usage.sent-m.usage.pingedAt >= fewPackets {
+		return every
+	}
+	if m.path.Kind() == packet.Relay {
+		return 0
+	}
+	return every * lazyKeepalives
+}
+
+// rekeyDue says whether a fresh handshake is due for the current session.
+func (m *machine) rekeyDue(now time.Time) bool {
+	s := m.current
+	if !s.rekeyDue(now, m.jitter) {
+		return false
+	}
+	datagrams := s.sealer.counter.Load()
+	if !m.lazy() || datagrams >= rekeyPackets {
+		return true
+	}
+	late := s.rekeyDue(now.Add(rekeyAfter-lightRekey), m.jitter)
+	if now.Sub(m.usage.last) >= unusedFor {
+		return late && m.path.Kind() != packet.Relay
+	}
+	return late || max(datagrams, s.in.received.Load()) >= lightDatagrams
+}
+
+// rest lets a relayed link go that nobody uses.
+func (m *machine) rest(now time.Time) {
+	s := m.current
+	if s == nil || !m.usable || m.path.Kind() != packet.Relay || m.try.active() || m.confirming() {
+		return
+	}
+	unused := now.Sub(latest(m.usage.last, m.upSince))
+	if unused < idleRelayed && (unused < unusedFor || now.Sub(s.created) < unusedEnd) {
+		return
+	}
+	m.emit(send{s, m.path, wire.Close{}})
+	m.letGo()
+}
+
+// letGo ends the link without a problem.
+func (m *machine) letGo() {
+	m.end()
+	m.wanted, m.problem = time.Time{}, ""
+	m.resting, m.woken = true, time.Time{}
+}
+
+// asleep says whether the link was let go and may be back at once: others need
+// not be told that it is down.
+func (m *machine) asleep(now time.Time) bool {
+	return m.resting && (m.woken.IsZero() || now.Sub(m.woken) < connectsFor)
+}
