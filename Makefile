@@ -19,9 +19,10 @@ FUZZTIME ?= 20s
 # The linter that `make lint` fetches through the Go module proxy when there is none in PATH.
 GOLANGCI_LINT ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BENCH ?=
+NAT ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build install install-service uninstall demo test bench bench-loss fuzz lint deb release clean help
+.PHONY: build install install-service uninstall demo test bench bench-loss nat-matrix fuzz lint deb release clean help
 
 build: ## build the static binary, bin/lightweight-tunnel
 	$(BUILD) -o $(BIN) ./cmd/lightweight-tunnel
@@ -81,6 +82,12 @@ bench-loss: ## bad lines: loss, bursts, congestion, outages, in one run (half an
 	@$(MAKE) --no-print-directory build
 	@cd scripts/bench && $(GO) build -o ../../bin/bench .
 	@scripts/as-root bin/bench loss -node $(BIN) $(BENCH)
+
+nat-matrix: ## real nodes behind every pair of kinds of NAT (half an hour); NAT='-only full,random -transport udp -repeat 5' selects
+	@scripts/deps.sh demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) build -o bin/natmatrix ./scripts/natmatrix
+	@scripts/as-root bin/natmatrix $(NAT) $(BIN)
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@$(GO) list ./... | while read -r package; do \

@@ -111,7 +111,7 @@ func TestUDPIsBlockedOrThrottledAndTCPIsNot(t *testing.T) {
 			}
 		}))
 		most := 4<<10 + int((time.Since(began).Seconds()+1)*(125<<10))
-		if bytes < 100<<10 || bytes > most {
+		if bytes < 16<<10 || bytes > most {
 			t.Errorf("%d bytes came through, at most %d are allowed", bytes, most)
 		}
 	}
