@@ -87,7 +87,7 @@ type outgoing struct {
 	hops    uint8      // 0: as always
 }
 
-// append writes o's control messages into c, from the start, for a datagram of
+// put writes o's control messages into c, from the start, for a datagram of
 // one family, and returns their length.
 func (o *outgoing) put(c *controls, v6 bool) int {
 	b := c.bytes()

@@ -4,8 +4,6 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 // reason names why something was dropped.
@@ -83,6 +81,3 @@ func (d *drops) snapshot() map[string]uint64 {
 	}
 	return m
 }
-
-// errNoRoute is what says that there is no way at present.
-var errNoRoute = link.ErrNoRoute

@@ -18,10 +18,10 @@ func (l *limiter) allow(now time.Duration) bool {
 		was := l.state.Load()
 		is := second << 32
 		if was>>32 == second {
-			if uint32(was) >= l.perSecond {
-				return false
-			}
 			is = was
+		}
+		if uint32(is) >= l.perSecond {
+			return false
 		}
 		if l.state.CompareAndSwap(was, is+1) {
 			return true

@@ -66,6 +66,9 @@ func (w *way) chosen(index int) bool {
 	return i == index
 }
 
+// errNoRoute says that there is no way at present.
+var errNoRoute = link.ErrNoRoute
+
 // linkMTU is the largest packet of the first link, in bytes; 0: no route.
 func (w *way) linkMTU() int {
 	if w.hop == nil {
