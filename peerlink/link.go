@@ -35,6 +35,7 @@ type link struct {
 	saidT  time.Time
 	unsaid bool        // one of those to be told had no room
 	moved  packet.Path // the last path that was logged
+	rested bool        // it was logged last that nobody uses the link
 	told   string      // the last refusal that was logged
 }
 

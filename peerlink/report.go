@@ -59,6 +59,12 @@ func (l *link) logChange(old, s *Snapshot) {
 		l.d.box.Ref().Offer(linkChanged{peer: l.peer})
 	}
 	switch {
+	case s.State == Up && old.State != Up && l.rested:
+		l.moved, l.rested = l.m.path, false
+		l.log.Debug("link is in use again", "path", pathName(l.m.path), "mtu", s.MTU)
+	case s.State != Up && old.State == Up && l.m.resting:
+		l.rested = true
+		l.log.Debug("link rests, nobody uses it", "path", pathName(l.moved))
 	case s.State == Up && old.State != Up:
 		l.moved = l.m.path
 		l.log.Info("link is up", "path", pathName(l.m.path), "mtu", s.MTU)
