@@ -52,7 +52,7 @@ func (s source) Peers() control.PeersView {
 func seenByGossip(g gossip.Node, l peerlink.Snapshot, linked bool, now time.Time) control.PeerView {
 	p := control.PeerView{
 		Name: g.Name, ID: g.ID.String(), Addresses: hosts(g.Addresses), State: string(g.State),
-		LastSeenS: max(now.Sub(g.LastSeen).Seconds(), 0), Version: g.Version, NAT: g.NAT,
+		LastSeenS: max(now.Sub(g.LastSeen).Seconds(), 0), Version: g.Version, NAT: natWord(g.NAT),
 		Routes: texts(g.Routes), Seed: l.Seed, Link: control.LinkView{State: control.Down},
 	}
 	if linked {
@@ -109,7 +109,7 @@ func (s source) self() control.SelfView {
 	}
 	return control.SelfView{
 		Name: n.cfg.Name, ID: n.hello.ID.String(), Addresses: texts(n.cfg.Addresses), Listen: listen,
-		Version: n.cfg.Version, Interface: n.Overlay.Name(), MTU: n.MTU(), UptimeS: time.Since(n.started).Seconds(),
+		NAT: s.nat().Kind, Version: n.cfg.Version, Interface: n.Overlay.Name(), MTU: n.MTU(), UptimeS: time.Since(n.started).Seconds(),
 	}
 }
 
@@ -122,8 +122,15 @@ func (s source) Status() control.StatusView {
 	v := control.StatusView{
 		Problems: slices.Clone(rows.Problems), MemoryBytes: memoryInUse(), Drops: s.drops(),
 		Self: self, Mesh: control.CountMesh(peers), Listen: self.Listen,
-		Guard: t.Guard, Send: t.Send, Receive: t.Receive, Kernel: kernelRelease(),
+		Guard: t.Guard, Send: t.Send, Receive: t.Receive, Kernel: kernelRelease(), NAT: s.nat(), UDP: []string{},
 		NotInEffect: append([]string{}, config.NotInEffect(n.cfg)...),
+	}
+	if n.UDP != nil {
+		u := n.UDP.Describe()
+		v.Send, v.Receive = strings.TrimPrefix(v.Send+", "+u.Send, ", "), strings.TrimPrefix(v.Receive+", "+u.Receive, ", ")
+		for _, a := range u.Listen {
+			v.UDP = append(v.UDP, a.String())
+		}
 	}
 	if len(t.Reasons) > 0 {
 		v.Guard += " (" + strings.Join(t.Reasons, "; ") + ")"
@@ -182,7 +189,11 @@ func unwell(tree []control.ActorView, above string) (problems []string) {
 func (s source) drops() map[string]uint64 {
 	all := map[string]uint64{}
 	s.n.drops.Each(func(reason string, n uint64) { all[reason] += n })
-	for _, more := range []map[string]uint64{s.n.Underlay.Drops(), s.n.Overlay.Drops()} {
+	sources := []map[string]uint64{s.n.Underlay.Drops(), s.n.Overlay.Drops()}
+	if s.n.UDP != nil {
+		sources = append(sources, s.n.UDP.Drops())
+	}
+	for _, more := range sources {
 		for reason, n := range more {
 			if n != 0 {
 				all[reason] += n

@@ -37,6 +37,14 @@ func printStatus(w io.Writer, v control.StatusView) {
 	line("node", "%s (%s), version %s, up %s", v.Self.Name, short(v.Self.ID), v.Self.Version, span(v.Self.UptimeS))
 	line("interface", "%s, MTU %d, %s", v.Self.Interface, v.Self.MTU, list(v.Self.Addresses))
 	line("listen", "%s", list(v.Listen))
+	if len(v.UDP) > 0 {
+		line("udp", "%s", list(v.UDP))
+		line("nat", "%s", dash(v.NAT.Description))
+		if v.NAT.PortMapped != "" {
+			line("", "the router forwards %s", v.NAT.PortMapped)
+		}
+		more(v.NAT.Problems)
+	}
 	switch {
 	case v.Healthy && len(v.Problems) == 0:
 		line("health", "good")

@@ -8,14 +8,7 @@ var notYet = []struct {
 	when   func(Config) bool // nil: whenever it was set
 	what   string
 }{
-	{"p2p_enabled", true, func(c Config) bool { return c.P2P }, "direct paths between sites behind NAT (p2p_enabled)"},
-	{"p2p_port", false, nil, "a chosen port for direct paths (p2p_port)"},
-	{"p2p_timeout", false, nil, "the time for one try at a direct path (p2p_timeout)"},
 	{"p2p_keepalive_interval", false, nil, "keepalives of direct paths (p2p_keepalive_interval)"},
-	{"enable_nat_detection", true, func(c Config) bool { return c.NATDetection }, "finding out the kind of NAT (enable_nat_detection)"},
-	{"stun", false, nil, "STUN servers (stun)"},
-	{"port_map", true, func(c Config) bool { return c.PortMap }, "asking the router for a port (port_map)"},
-	{"transport", false, func(c Config) bool { return c.Transport == "udp" }, "transport udp: rawtcp is used (transport)"},
 	{"config_push_interval", false, func(c Config) bool { return c.KeyRotation != 0 }, "rotation of the mesh key (config_push_interval)"},
 	{"route_advert_interval", false, nil, "the interval of route adverts (route_advert_interval)"},
 	{"broadcast_throttle_ms", false, nil, "slowing broadcasts down (broadcast_throttle_ms)"},

@@ -35,7 +35,7 @@ type PeerView struct {
 	State     string   `json:"state"`
 	LastSeenS float64  `json:"last_seen_s"`
 	Version   string   `json:"version"`
-	NAT       string   `json:"nat"` // none, cone, symm; empty: not known
+	NAT       string   `json:"nat"` // none, cone, symm and others of nat.Behaviour; empty: not known
 	Routes    []string `json:"routes"`
 	Seed      bool     `json:"seed"` // a configured seed, or one joined through
 	Link      LinkView `json:"link"`
@@ -87,11 +87,22 @@ type StatusView struct {
 	Self        SelfView          `json:"self"`
 	Mesh        MeshView          `json:"mesh"`
 	Listen      []string          `json:"listen"`
+	UDP         []string          `json:"udp"` // local ends of socket zero
+	NAT         NATView           `json:"nat"`
 	Guard       string            `json:"guard"`   // what keeps the kernel's TCP away, in words
 	Send        string            `json:"send"`    // how datagrams go out, in words
 	Receive     string            `json:"receive"` // how they come in, in words
 	Kernel      string            `json:"kernel"`  // release, and what it offers
 	NotInEffect []string          `json:"not_in_effect"`
+}
+
+// NATView is how a node looks from outside.
+type NATView struct {
+	Kind        string   `json:"kind"`        // as in PeerView; empty: not known
+	Description string   `json:"description"` // all that is known, in words
+	Endpoints   []string `json:"endpoints"`   // where the node may be reached
+	PortMapped  string   `json:"port_mapped"` // what the router forwards; empty: nothing
+	Problems    []string `json:"problems"`
 }
 
 // MeshView counts the nodes of the mesh but this one, and this node's links.
