@@ -27,6 +27,8 @@ type actor struct {
 	plan      plan
 	survey    *survey // nil: none under way
 	sockets   []packet.Socket
+	tcp       *tcpSurvey             // nil: none under way
+	tcpKnown  Behaviour              // of TCP, in this network
 	second    map[bool]packet.Socket // by family: the socket of answers from another port
 	told      time.Time              // when the running survey's provisional report is due
 	hosts     []netip.Addr
@@ -76,13 +78,14 @@ func (a *actor) Run(ctx context.Context) error {
 		a.transmit(now)
 		a.work(now)
 		a.names.look(ctx, &lookups, a.box.Ref())
-		timer.Reset(max(time.Until(a.next()), time.Millisecond))
+		timer.Reset(a.wait(now))
 	}
 }
 
 // giveUp ends what an actor that goes away has begun.
 func (a *actor) giveUp() {
 	a.endSurvey()
+	a.endTCP()
 	for _, o := range slices.Clone(a.asks.open) {
 		o.done(time.Now(), answer{outcome: NotTried})
 	}
@@ -111,6 +114,8 @@ func (a *actor) take(now time.Time, m ToProber) {
 			}
 			m.done(Answer{Mapped: got.message.Mapped, RTT: got.rtt})
 		}})
+	case dialled:
+		a.dialled(now, m)
 	case resolved:
 		a.names.take(now, m)
 		a.plan.survey = now
@@ -212,15 +217,25 @@ func (a *actor) transmit(now time.Time) {
 	}
 }
 
-// next is when the loop has something to do.
-func (a *actor) next() time.Time {
-	next := a.plan.next()
-	for _, t := range []time.Time{a.asks.next(), a.told} {
-		if !t.IsZero() && t.Before(next) {
-			next = t
+// idle is how long the loop waits when there is nothing to do.
+const idle = time.Hour
+
+// wait is how long the loop has nothing to do.
+func (a *actor) wait(now time.Time) time.Duration {
+	wait := idle
+	times := []time.Time{a.plan.next(), a.asks.next(), a.told}
+	if a.survey != nil { // what is planned has to wait
+		times[0] = time.Time{}
+	}
+	if a.tcp != nil {
+		times[0] = a.tcp.until
+	}
+	for _, t := range times {
+		if !t.IsZero() {
+			wait = min(wait, t.Sub(now))
 		}
 	}
-	return next
+	return max(wait, time.Millisecond)
 }
 
 // post sends single messages.

@@ -22,7 +22,7 @@ const (
 
 // ask is one question to one server.
 type ask struct {
-	survey *survey // that asks; nil: somebody else
+	owner  any // the survey that asks; nil: somebody else
 	path   packet.Path
 	change Change
 	mesh   bool // sealed, to a node of the mesh; otherwise in the clear
@@ -115,9 +115,9 @@ func (a *ask) lastSent(id TransactionID) time.Time {
 }
 
 // forgetAll forgets the questions of one survey; they are not done.
-func (s *asks) forgetAll(of *survey) {
+func (s *asks) forgetAll(of any) {
 	for _, a := range slices.Clone(s.open) {
-		if a.survey == of {
+		if a.owner == of {
 			s.forget(a)
 		}
 	}

@@ -21,6 +21,9 @@ type Behaviour struct {
 	Step int
 	// Hairpin: hosts behind the NAT reach each other by their outside endpoints.
 	Hairpin bool
+	// Open: whatever Filtering says of other ports, everybody gets in at the data
+	// socket's: a rule of the firewall, or a forwarded port.
+	Open bool
 }
 
 // Dependence says what a mapping or a filter takes into account of the remote
@@ -57,6 +60,13 @@ func (b Behaviour) Known() bool { return b.Mapping != Unknown }
 // Symmetric says whether each destination sees another port.
 func (b Behaviour) Symmetric() bool { return b.Mapping >= AddressDependent }
 
+// Reachable says whether everybody can reach the data socket at its mapped endpoint.
+// What was not tried without translation counts as such.
+func (b Behaviour) Reachable() bool {
+	return b.Mapping == Direct && b.Filtering <= EndpointIndependent || b.Mapping == EndpointIndependent && b.Filtering == EndpointIndependent ||
+		b.Open && !b.Symmetric()
+}
+
 // Random says whether the ports are such that no prediction helps.
 func (b Behaviour) Random() bool { return b.Symmetric() && b.Step == 0 }
 
@@ -66,7 +76,7 @@ func (b Behaviour) Random() bool { return b.Symmetric() && b.Step == 0 }
 // unknown. Cone also stands for filtering that is not known.
 func (b Behaviour) String() string {
 	switch {
-	case b.Mapping == Direct && b.Filtering >= AddressDependent:
+	case b.Mapping == Direct && !b.Reachable():
 		return "firewall"
 	case b.Mapping == Direct:
 		return "none"
@@ -96,6 +106,9 @@ func (b Behaviour) Describe() string {
 	if b.Step != 0 {
 		words = append(words, fmt.Sprintf("port step %d", b.Step))
 	}
+	if b.Open {
+		words = append(words, "open at the data port")
+	}
 	if b.Hairpin {
 		words = append(words, "hairpin")
 	}
@@ -112,6 +125,7 @@ func (b Behaviour) Describe() string {
 //	d  the filter: address-and-port-dependent
 //	p  ports are preserved
 //	h  hairpin
+//	o  open
 //
 // Example: port-restricted/dph
 
@@ -142,6 +156,9 @@ func (b Behaviour) MarshalText() ([]byte, error) {
 	}
 	if b.Hairpin {
 		text = append(text, 'h')
+	}
+	if b.Open {
+		text = append(text, 'o')
 	}
 	if len(text) == flags+1 {
 		text = text[:flags]
@@ -205,6 +222,8 @@ func (b *Behaviour) UnmarshalText(text []byte) error {
 			got.Preserves = true
 		case 'h':
 			got.Hairpin = true
+		case 'o':
+			got.Open = true
 		}
 	}
 	*b = got

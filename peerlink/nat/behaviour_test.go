@@ -13,6 +13,8 @@ var behaviours = map[string]struct {
 	"on the internet":    {Behaviour{Mapping: Direct, Filtering: EndpointIndependent}, "none", "none/e"},
 	"not tried":          {Behaviour{Mapping: Direct}, "none", "none"},
 	"firewall":           {Behaviour{Mapping: Direct, Filtering: AddressAndPortDependent}, "firewall", "firewall/d"},
+	"firewall, open":     {Behaviour{Mapping: Direct, Filtering: AddressAndPortDependent, Open: true}, "none", "none/do"},
+	"forwarded port":     {Behaviour{Mapping: EndpointIndependent, Filtering: AddressAndPortDependent, Open: true}, "port-restricted", "port-restricted/do"},
 	"full cone":          {Behaviour{Mapping: EndpointIndependent, Filtering: EndpointIndependent, Hairpin: true}, "cone", "cone/eh"},
 	"cone, filter ?":     {Behaviour{Mapping: EndpointIndependent}, "cone", "cone"},
 	"restricted":         {Behaviour{Mapping: EndpointIndependent, Filtering: AddressDependent}, "restricted", "restricted/a"},
@@ -77,4 +79,15 @@ func FuzzBehaviour(f *testing.F) {
 			t.Fatalf("%q became %+v, and %q of that %+v", text, b, again, got)
 		}
 	})
+}
+
+func TestWhoIsReachable(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": false, "none": true, "none/e": true, "firewall/d": false, "none/do": true, "firewall/a": false, "cone": false, "cone/e": true,
+		"restricted/a": false, "port-restricted/d": false, "port-restricted/do": true, "symm/d": false, "symm/do": false, "unknown/a": false,
+	} {
+		if got := Parse(text); got.Reachable() != want {
+			t.Errorf("%q: reachable is %v", text, !want)
+		}
+	}
 }

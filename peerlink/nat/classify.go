@@ -31,7 +31,9 @@ type Evidence struct {
 	// OtherAddress and OtherPort: an answer from an address, and from another port
 	// of an asked address, to which the socket had not sent.
 	OtherAddress, OtherPort Outcome
-	Hairpin                 Outcome
+	// DataPort is OtherPort tried with the socket that carries data.
+	DataPort Outcome
+	Hairpin  Outcome
 }
 
 // Classify says what e shows, and no more: what was not tried is unknown. The one
@@ -45,6 +47,8 @@ func Classify(e Evidence) Behaviour {
 	if len(e.Seen) > 0 && e.Port != 0 {
 		b.Preserves = !slices.ContainsFunc(e.Seen, func(o Observation) bool { return o.Mapped.Port() != e.Port })
 	}
+	// An address-dependent filter lets other ports in and is not open for that.
+	b.Open = e.DataPort == Answered && (b.Filtering == EndpointIndependent || b.Filtering == AddressAndPortDependent)
 	if b.Symmetric() {
 		b.Step = portStep(ports(e.Seen))
 	}

@@ -17,5 +17,6 @@
 // [SurveyRequests] requests if nothing answers, about a dozen if all is well.
 // Then one request and its answer each [RefreshInterval], which is 6 packets an
 // hour; keepalives of links hold the mappings. While nothing answers at all, a
-// survey each [RefreshInterval].
+// survey each [RefreshInterval]. Where UDP does not pass, fake TCP connections
+// from one port to up to four nodes show the mapping, once per network.
 package nat

@@ -88,14 +88,13 @@ func (p *plan) ended(now time.Time, complete bool) {
 	p.at(now.Add(p.backoff))
 }
 
-// next is when the plan has something to do.
+// rest plans nothing until the network changes.
+func (p *plan) rest() { p.survey, p.refresh, p.lacking = time.Time{}, time.Time{}, false }
+
+// next is when the plan has something to do; zero: not before the network changes.
 func (p *plan) next() time.Time {
-	next := p.survey
-	if next.IsZero() || !p.refresh.IsZero() && p.refresh.Before(next) {
-		next = p.refresh
+	if p.survey.IsZero() || !p.refresh.IsZero() && p.refresh.Before(p.survey) {
+		return p.refresh
 	}
-	if next.IsZero() {
-		next = p.last.Add(RefreshInterval)
-	}
-	return next
+	return p.survey
 }

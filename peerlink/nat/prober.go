@@ -29,6 +29,10 @@ type Config struct {
 	// Servers are the UDP endpoints of mesh nodes that the internet can reach, this
 	// one left out. Nil: none.
 	Servers func() []Server
+	// Crosser is the fake TCP transport and TCPServers its endpoints of such nodes:
+	// both are needed to find out about the NAT where UDP does not pass.
+	Crosser    packet.Crosser
+	TCPServers func() []Server
 	// Public are HOST:PORT of public servers, asked if the mesh has too few.
 	Public []string
 	// Resolve finds the addresses of a host; it may block until ctx ends. Nil: as
@@ -83,6 +87,9 @@ func New(cfg Config) (*Prober, error) {
 	}
 	if cfg.Servers == nil {
 		cfg.Servers = func() []Server { return nil }
+	}
+	if cfg.TCPServers == nil {
+		cfg.TCPServers = func() []Server { return nil }
 	}
 	if cfg.PortMaps == nil {
 		cfg.PortMaps = func() []Candidate { return nil }

@@ -65,7 +65,8 @@ func (a *actor) problemsOf(s *survey) []string {
 }
 
 // logReport says what a survey found, if it is worth a line.
-func (a *actor) logReport(r Report) {
+func (a *actor) logReport() {
+	r := a.Report()
 	if len(r.Problems) > 0 && !r.Behaviour.Known() {
 		if !a.warned {
 			a.log.Warn("the kind of NAT is not known", "reason", strings.Join(r.Problems, "; "))

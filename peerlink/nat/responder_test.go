@@ -208,11 +208,10 @@ func TestAPathIsAskedHowItIsSeen(t *testing.T) {
 		servers := w.mesh(1)
 		s := w.site(w.homeOf(kinds["restricted"].router), func(c *Config) { c.Detect = false })
 		ask := func(remote netip.AddrPort, kind packet.Kind) (got Answer) {
-			p, err := s.Through(0, remote)
+			p, err := s.through(pathKey{0, remote, kind})
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.(*path).kind = kind
 			answers := make(chan Answer, 2)
 			if !s.p.Ask(p, func(a Answer) { answers <- a }) {
 				t.Fatal("no room")

@@ -18,12 +18,12 @@ const (
 )
 
 // SurveyRequests is the most requests that a survey sends, if nobody answers in
-// time or all of them late: three sockets ask, each question is asked
+// time or all of them late: the sockets ask, each question is asked
 // Transmissions times.
 const SurveyRequests = (dataAsks + maxServers + otherAsks + filterAsks + hairpinAsks) * Transmissions
 
 const (
-	dataAsks    = 3 // two servers, and one of the other family
+	dataAsks    = 4 // two servers, one of the other family, one from another port
 	otherAsks   = 2 // a server's other endpoints
 	filterAsks  = 2 // another address, another port
 	hairpinAsks = 1
@@ -47,6 +47,7 @@ type survey struct {
 	tester      bool
 	otherAddr   Outcome
 	otherPort   Outcome
+	dataPort    Outcome
 	hairpin     Outcome
 	hairpinDone bool
 	data        Observation
@@ -78,7 +79,7 @@ func (s *survey) done() bool { return s.open == 0 }
 // evidence is what has been seen so far.
 func (s *survey) evidence() Evidence {
 	e := Evidence{
-		Own: s.own, Port: s.port, OtherAddress: s.otherAddr, OtherPort: s.otherPort, Hairpin: s.hairpin,
+		Own: s.own, Port: s.port, OtherAddress: s.otherAddr, OtherPort: s.otherPort, DataPort: s.dataPort, Hairpin: s.hairpin,
 	}
 	for _, o := range s.seen {
 		if o.Mapped.IsValid() {
@@ -149,9 +150,15 @@ func (s *survey) test(now time.Time, server Server, other netip.AddrPort) {
 	s.question(now, filterRole, server, ChangeAddress|ChangePort, &filters, func(_ time.Time, a answer) {
 		s.otherAddr = outcome(a, a.from.Addr() != server.Addr.Addr())
 	})
-	s.question(now, filterRole, server, ChangePort, &filters, func(_ time.Time, a answer) {
-		s.otherPort = outcome(a, a.from.Addr() == server.Addr.Addr() && a.from != server.Addr)
-	})
+	fromOtherPort := func(into *Outcome) func(time.Time, answer) {
+		return func(_ time.Time, a answer) {
+			*into = outcome(a, a.from.Addr() == server.Addr.Addr() && a.from != server.Addr)
+		}
+	}
+	s.question(now, filterRole, server, ChangePort, &filters, fromOtherPort(&s.otherPort))
+	if !s.shared {
+		s.question(now, dataRole, server, ChangePort, &filters, fromOtherPort(&s.dataPort))
+	}
 }
 
 // outcome judges the answer to a Change; elsewhere says whether it came from
@@ -192,7 +199,7 @@ func (s *survey) askData(now time.Time, server Server) {
 			return
 		}
 		i := slices.IndexFunc(s.tried, func(t Try) bool { return t.Mapped.IsValid() && t.Server != server })
-		if i >= 0 && s.dataTries < dataAsks-1 {
+		if i >= 0 && s.dataTries < dataAsks-2 {
 			s.askData(now, s.tried[i].Server)
 		}
 	})

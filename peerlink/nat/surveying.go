@@ -14,11 +14,14 @@ const settle = 300 * time.Millisecond
 
 // work does what the plan says and publishes what surveys bring.
 func (a *actor) work(now time.Time) {
-	if !a.cfg.Detect || a.cfg.Pather == nil {
-		a.plan.survey, a.plan.refresh, a.plan.last = time.Time{}, time.Time{}, now
+	if !a.cfg.Detect || a.cfg.Pather == nil && a.cfg.Crosser == nil {
+		a.plan.rest()
+		a.plan.last = now
 		return
 	}
 	switch {
+	case a.tcp != nil:
+		a.attendTCP(now)
 	case a.survey != nil:
 		a.attend(now)
 	case !a.plan.survey.IsZero() && !now.Before(a.plan.survey):
@@ -33,7 +36,7 @@ func (a *actor) work(now time.Time) {
 func (a *actor) looked(now time.Time) {
 	a.hosts = a.cfg.Hosts()
 	a.publish(*a.Report())
-	for address := range distinct(a.cfg.Servers()) {
+	for address := range distinct(a.cfg.Servers(), a.cfg.TCPServers()) {
 		if !a.knew[address] {
 			a.plan.looked(now)
 		}
@@ -43,6 +46,8 @@ func (a *actor) looked(now time.Time) {
 // networkChanged begins anew: what others saw of the old network is worth nothing.
 func (a *actor) networkChanged(now time.Time) {
 	a.endSurvey()
+	a.endTCP()
+	a.tcpKnown = Behaviour{}
 	r := *a.Report()
 	if hosts := a.cfg.Hosts(); !slices.Equal(hosts, a.hosts) {
 		a.hosts = hosts
@@ -55,8 +60,13 @@ func (a *actor) networkChanged(now time.Time) {
 // begin begins a survey, of IPv4 if possible.
 func (a *actor) begin(now time.Time) {
 	a.hosts = a.cfg.Hosts()
+	a.knew = distinct(a.cfg.Servers(), a.cfg.TCPServers())
+	if a.cfg.Pather == nil {
+		a.plan.surveyed(now)
+		a.afterUDP(now)
+		return
+	}
 	mesh := a.cfg.Servers()
-	a.knew = distinct(mesh)
 	var public []Server
 	if a.plan.public(now) && len(distinct(mesh)) < enoughServers {
 		known, ok := a.names.get(now)
@@ -74,6 +84,7 @@ func (a *actor) begin(now time.Time) {
 	}
 	if len(servers) == 0 || a.cfg.Pather.Port(v6) == 0 {
 		a.plan.noServers(now)
+		a.afterUDP(now)
 		if r := *a.Report(); a.plan.public(now) {
 			r.Problems = a.problemsOf(nil)
 			a.publish(r)
@@ -131,7 +142,7 @@ func (a *actor) surveyAsk(now time.Time, r role, server Server, c Change, done f
 	if err != nil {
 		return false
 	}
-	a.asks.begin(now, &ask{survey: a.survey, path: path, change: c, mesh: server.mesh(), done: done})
+	a.asks.begin(now, &ask{owner: a.survey, path: path, change: c, mesh: server.mesh(), done: done})
 	return true
 }
 
@@ -151,16 +162,23 @@ func (a *actor) attend(now time.Time) {
 		return
 	}
 	a.endSurvey()
-	r := a.conclude(now, s, true)
-	a.plan.ended(now, r.Behaviour.Known() && s.data.Mapped.IsValid())
-	a.logReport(r)
+	a.conclude(now, s, true)
+	complete := Classify(s.evidence()).Known() && s.data.Mapped.IsValid()
+	a.plan.ended(now, complete)
+	if !complete {
+		a.afterUDP(now)
+	}
+	a.logReport()
 }
 
 // conclude publishes what s shows.
-func (a *actor) conclude(now time.Time, s *survey, final bool) Report {
+func (a *actor) conclude(now time.Time, s *survey, final bool) {
 	e := s.evidence()
 	b := Classify(e)
 	r := *a.Report()
+	if final && !b.Known() {
+		b = a.tcpKnown // nearly all NATs treat both alike
+	}
 	if final || b.Known() {
 		if !final && b.Mapping == r.Behaviour.Mapping {
 			b = r.Behaviour // the rest of it is still being asked for
@@ -186,7 +204,6 @@ func (a *actor) conclude(now time.Time, s *survey, final bool) Report {
 		r.Problems = a.problemsOf(s)
 	}
 	a.publish(r)
-	return r
 }
 
 // endSurvey forgets the running survey.
@@ -236,10 +253,12 @@ func (a *actor) refresh(now time.Time) {
 }
 
 // distinct are the different addresses of servers.
-func distinct(servers []Server) map[netip.Addr]bool {
+func distinct(lists ...[]Server) map[netip.Addr]bool {
 	all := map[netip.Addr]bool{}
-	for _, s := range servers {
-		all[s.Addr.Addr().Unmap()] = true
+	for _, servers := range lists {
+		for _, s := range servers {
+			all[s.Addr.Addr().Unmap()] = true
+		}
 	}
 	return all
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +49,8 @@ type router struct {
 	step      int
 	preserves bool
 	hairpin   bool
-	blocked   bool
+	blocked   bool   // UDP
+	forwarded uint16 // a port at which everybody gets in
 
 	next   uint16
 	byKey  map[string]*hole
@@ -106,7 +108,7 @@ func (r *router) in(from, to netip.AddrPort) (netip.AddrPort, bool) {
 	if h == nil {
 		return netip.AddrPort{}, false
 	}
-	return h.inside, r.filtering == EndpointIndependent || slices.ContainsFunc(h.sent, func(s netip.AddrPort) bool {
+	return h.inside, r.filtering == EndpointIndependent || to.Port() == r.forwarded || slices.ContainsFunc(h.sent, func(s netip.AddrPort) bool {
 		return s == from || s.Addr() == from.Addr() && r.filtering == AddressDependent
 	})
 }
@@ -126,17 +128,19 @@ type host struct {
 	sent    int
 	opened  int
 	broken  bool // cannot open sockets
+	dialled atomic.Int64
+	closed  atomic.Int64
 }
 
 type pathKey struct {
 	socket packet.Socket
 	remote netip.AddrPort
+	kind   packet.Kind
 }
 
 type path struct {
 	h *host
 	pathKey
-	kind packet.Kind
 }
 
 func (w *world) host(address string, r *router) *host {
@@ -150,14 +154,17 @@ func (w *world) host(address string, r *router) *host {
 func (h *host) endpoint() netip.AddrPort { return netip.AddrPortFrom(h.address, 9000) }
 
 func (h *host) Through(s packet.Socket, remote netip.AddrPort) (packet.Path, error) {
+	return h.through(pathKey{s, remote, packet.UDP})
+}
+
+func (h *host) through(key pathKey) (packet.Path, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, ok := h.sockets[s]; !ok || remote.Addr().Is4() != h.address.Is4() {
+	if _, ok := h.sockets[key.socket]; !ok || key.remote.Addr().Is4() != h.address.Is4() {
 		return nil, errors.New("no such socket")
 	}
-	key := pathKey{s, remote}
 	if h.paths[key] == nil {
-		h.paths[key] = &path{h: h, pathKey: key, kind: packet.UDP}
+		h.paths[key] = &path{h: h, pathKey: key}
 	}
 	return h.paths[key], nil
 }
@@ -207,14 +214,14 @@ func (h *host) open() int {
 }
 
 // arrive takes a datagram for one of the host's ports.
-func (h *host) arrive(data []byte, from, to netip.AddrPort) {
+func (h *host) arrive(kind packet.Kind, data []byte, from, to netip.AddrPort) {
 	h.mu.Lock()
 	s, ok := h.ports[to.Port()]
 	h.mu.Unlock()
 	if !ok || to.Addr() != h.address || h.receive == nil {
 		return
 	}
-	p, err := h.Through(s, from)
+	p, err := h.through(pathKey{s, from, kind})
 	if err == nil {
 		h.receive(data, p)
 	}
@@ -222,7 +229,7 @@ func (h *host) arrive(data []byte, from, to netip.AddrPort) {
 
 func (p *path) Send(t *packet.Train) error {
 	for i := range t.Len() {
-		p.h.w.send(p.h, slices.Clone(t.Datagram(i)), p.Local(), p.remote)
+		p.h.w.send(p.h, p.kind, slices.Clone(t.Datagram(i)), p.Local(), p.remote)
 	}
 	return nil
 }
@@ -232,7 +239,7 @@ func (p *path) Kind() packet.Kind      { return p.kind }
 func (p *path) Remote() netip.AddrPort { return p.remote }
 func (p *path) Adopt()                 {}
 func (p *path) Alive() bool            { return true }
-func (p *path) Close()                 {}
+func (p *path) Close()                 { p.h.closed.Add(1) }
 func (p *path) Local() netip.AddrPort {
 	p.h.mu.Lock()
 	defer p.h.mu.Unlock()
@@ -241,12 +248,12 @@ func (p *path) Local() netip.AddrPort {
 
 // send carries a datagram through the sender's router, the internet, and the
 // receiver's router.
-func (w *world) send(h *host, data []byte, from, to netip.AddrPort) {
+func (w *world) send(h *host, kind packet.Kind, data []byte, from, to netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h.sent++
 	if r := h.router; r != nil {
-		if r.blocked {
+		if r.blocked && kind == packet.UDP {
 			return
 		}
 		from = r.out(w, from, to)
@@ -260,15 +267,15 @@ func (w *world) send(h *host, data []byte, from, to netip.AddrPort) {
 	if w.tap != nil {
 		w.tap(data, from, to)
 	}
-	time.AfterFunc(w.latency, func() { w.deliver(data, from, to) })
+	time.AfterFunc(w.latency, func() { w.deliver(kind, data, from, to) })
 }
 
 // inject puts a datagram on the internet, as anybody can.
 func (w *world) inject(data []byte, from, to netip.AddrPort) {
-	time.AfterFunc(w.latency, func() { w.deliver(slices.Clone(data), from, to) })
+	time.AfterFunc(w.latency, func() { w.deliver(packet.UDP, slices.Clone(data), from, to) })
 }
 
-func (w *world) deliver(data []byte, from, to netip.AddrPort) {
+func (w *world) deliver(kind packet.Kind, data []byte, from, to netip.AddrPort) {
 	w.mu.Lock()
 	h, server := w.hosts[to.Addr()], w.servers[to]
 	r := w.routers[to.Addr()]
@@ -286,7 +293,7 @@ func (w *world) deliver(data []byte, from, to netip.AddrPort) {
 	w.mu.Unlock()
 	switch {
 	case h != nil:
-		h.arrive(data, from, to)
+		h.arrive(kind, data, from, to)
 	case server != nil:
 		server(data, from)
 	}
@@ -319,4 +326,44 @@ func (w *world) serve(endpoints ...string) {
 			w.inject(answer.Append(nil), source, from)
 		}
 	}
+}
+
+// Hold and Dial make the host a packet.Crosser: of connections there is only that
+// they take a round trip.
+func (h *host) Hold(v6 bool) (packet.Held, error) {
+	all, err := h.Sockets(1, v6)
+	if err != nil {
+		return nil, err
+	}
+	return held{h, all[0]}, nil
+}
+
+type held struct {
+	h *host
+	s packet.Socket
+}
+
+func (d held) Port() uint16 {
+	d.h.mu.Lock()
+	defer d.h.mu.Unlock()
+	return d.h.sockets[d.s]
+}
+func (d held) Release() { d.h.Release([]packet.Socket{d.s}) }
+func (d held) Cross(packet.Crossing, func(packet.Path, error)) func() {
+	panic("nobody crosses here")
+}
+func (d held) Dial(remote netip.AddrPort, done func(packet.Path, error)) func() {
+	w := d.h.w
+	time.AfterFunc(2*w.latency, func() {
+		w.mu.Lock()
+		there := w.hosts[remote.Addr()] != nil
+		w.mu.Unlock()
+		if !there {
+			done(nil, errors.New("nobody answers"))
+			return
+		}
+		d.h.dialled.Add(1)
+		done(d.h.through(pathKey{d.s, remote, packet.RawTCP}))
+	})
+	return func() {}
 }
