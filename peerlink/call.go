@@ -77,7 +77,7 @@ func (l *link) search(now time.Time) {
 	if next := c.opener.Next(); next.IsZero() {
 		c.timer.Stop()
 	} else {
-		c.timer.Reset(next.Sub(now))
+		c.timer.Reset(max(next.Sub(now), time.Millisecond))
 	}
 }
 

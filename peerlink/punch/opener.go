@@ -105,7 +105,7 @@ func (o *Opener) Next() time.Time {
 			return o.repeat
 		}
 	case trying:
-		if next := o.run.next(); o.linger.IsZero() || next.Before(o.linger) {
+		if next := o.run.next(); o.linger.IsZero() || o.look.Direct == nil || next.Before(o.linger) {
 			return next
 		}
 		return o.linger
@@ -217,18 +217,22 @@ func (o *Opener) advance(now time.Time) {
 
 // goOn lets the probing go on, and ends it.
 func (o *Opener) goOn(now time.Time) {
-	if p := o.look.Direct; p != nil && p != o.before {
+	switch p := o.look.Direct; {
+	case p != nil && p != o.before:
 		o.run.settle(p)
 		if o.linger.IsZero() {
 			o.linger = now.Add(lingerTime)
 		}
+	case o.run.inUse != nil: // it did not last
+		o.run.unsettle()
+		o.linger = time.Time{}
 	}
 	o.run.tick(now)
 	o.out = append(o.out, o.run.out...)
 	o.run.out = nil
 	over := !now.Before(o.run.until)
 	switch {
-	case o.run.inUse != nil && o.look.Direct != nil && (over || !now.Before(o.linger) || o.run.complete()):
+	case o.run.inUse != nil && (over || !now.Before(o.linger) || o.run.complete()):
 		o.succeed(now)
 	case over:
 		o.fail(now, o.unanswered())

@@ -177,6 +177,35 @@ func TestASecondPathOfAnotherKindIsKept(t *testing.T) {
 	}
 }
 
+func TestAPathThatIsLostAtOnceEndsInAnotherTry(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 1, true)
+	w.start(0)
+	for _, n := range w.nodes {
+		l := n.local()
+		l.Candidates = append(l.Candidates, Candidate{Kind: 2, Transport: packet.RawTCP, Addr: l.Candidates[1].Addr})
+		look := n.look
+		look.Local = l
+		n.step(look)
+		n.tcp = false // nothing comes of it, so UDP is settled on and more is waited for
+	}
+	if !w.run(3*time.Second, w.linked) {
+		t.Fatal(w.nodes[0].o.Why(w.now))
+	}
+	w.run(100*time.Millisecond, func() bool { return false })
+	for _, n := range w.nodes {
+		if !n.o.Busy() {
+			t.Fatal("the try has ended")
+		}
+		n.look.Direct = nil
+		n.step(n.look)
+	}
+	steps := 0
+	w.run(3*time.Second, func() bool { steps++; return steps > 10000 })
+	if steps > 10000 {
+		t.Fatal("it goes round in a circle")
+	}
+}
+
 func TestTriesInVainBecomeRareAndSayWhatWasDone(t *testing.T) {
 	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 9, false)
 	w.deaf = true

@@ -145,6 +145,13 @@ func (r *run) tick(now time.Time) {
 // of another kind, to be kept warm.
 func (r *run) settle(p packet.Path) { r.inUse = p }
 
+// unsettle says that the link has left that path: it was none, or is no more.
+func (r *run) unsettle() {
+	lost := r.inUse
+	r.inUse, r.moved = nil, nil
+	r.proven = slices.DeleteFunc(r.proven, func(p proven) bool { return p.path == lost })
+}
+
 // has says whether there is a path of a kind.
 func (r *run) has(kind packet.Kind) bool {
 	if p := r.inUse; p != nil && p.Kind() == kind {
