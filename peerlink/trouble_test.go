@@ -279,14 +279,14 @@ func TestTheFirstPacketOnANewPathMovesTheLink(t *testing.T) {
 func TestWhatGoesAsideMovesNoLinkAndIsNotReplayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newInternet(t)
+		n.tap = true
 		seed, site := pair(n)
 		pass(time.Second)
 		peer := seed.d.Peer(site.d.cfg.ID)
 		before := peer.Outbound().Path()
-		var fresh packet.Path
-		site.Dial(n.must(seedAddr), func(p packet.Path, err error) { fresh = p })
-		pass(100 * time.Millisecond)
-		n.tap = true
+		dialled := make(chan packet.Path, 1)
+		site.Dial(n.must(seedAddr), func(p packet.Path, err error) { dialled <- p })
+		fresh := <-dialled
 		s := newSender(site.d)
 		out := site.d.Peer(seed.d.cfg.ID).Outbound()
 		received := peer.rxPackets.Load()
@@ -294,7 +294,6 @@ func TestWhatGoesAsideMovesNoLinkAndIsNotReplayed(t *testing.T) {
 		n.mu.Lock()
 		datagram := slices.Clone(n.wire[len(n.wire)-1])
 		n.mu.Unlock()
-		n.tap = false
 		pass(100 * time.Millisecond)
 		if peer.Outbound().Path() != before || peer.rxPackets.Load() != received {
 			t.Error("a probe aside of the stream moved the link, or was counted")
