@@ -17,9 +17,11 @@ type crossing struct {
 	dial
 	what  packet.Crossing
 	began time.Duration
-	flows []*Flow // one for each remote
-	left  int     // flows that may still be established
-	reset int     // flows that are gone and were answered with resets
+	hops  map[netip.Addr]hop // the way to each address of the remotes
+	flows []*Flow            // one for each remote, and then those to ports that none foresaw
+	tried int                // of the remotes
+	left  int                // flows that may still be established
+	reset int                // flows that are gone and were answered with resets
 	won   bool
 }
 
@@ -40,21 +42,21 @@ func (c *control) cross(now time.Duration, x *crossing) {
 	}
 	err := c.mayCross(x)
 	if err == nil {
-		hops := make(map[netip.Addr]hop)
+		x.hops = make(map[netip.Addr]hop)
 		for _, remote := range x.what.Remotes {
-			if failure := c.approach(now, x, unmapped(remote), hops); failure != nil && err == nil {
+			if failure := c.approach(now, x, unmapped(remote)); failure != nil && err == nil {
 				err = failure
 			}
 		}
 	}
-	if x.left = len(x.flows); x.left == 0 {
+	if x.tried = len(x.flows); x.tried == 0 {
 		if !errors.Is(err, net.ErrClosed) {
 			err = fmt.Errorf("opening a connection from both sides: %w", err)
 		}
 		x.answer(nil, err)
 		return
 	}
-	c.dirty = true
+	x.from.crossings = append(x.from.crossings, x)
 	c.publish() // before an answer can come
 	for _, f := range x.flows {
 		c.step(now, f, event{kind: tick})
@@ -74,20 +76,20 @@ func (c *control) mayCross(x *crossing) error {
 }
 
 // approach adds the connection to one remote, which sends its SYN when it is due.
-func (c *control) approach(now time.Duration, x *crossing, remote netip.AddrPort, hops map[netip.Addr]hop) error {
+func (c *control) approach(now time.Duration, x *crossing, remote netip.AddrPort) error {
 	if err := checkRemote(remote); err != nil {
 		return fmt.Errorf("%v: %w", remote, err)
 	}
 	if err := x.from.usable(remote.Addr()); err != nil {
 		return err
 	}
-	h := hops[remote.Addr()]
+	h := x.hops[remote.Addr()]
 	if h == nil {
 		var err error
 		if h, err = c.t.wire.lookup(netip.Addr{}, remote.Addr()); err != nil {
 			return err
 		}
-		hops[remote.Addr()] = h
+		x.hops[remote.Addr()] = h
 	}
 	if !h.Ready() || !h.Source().IsValid() {
 		return fmt.Errorf("no route to %v", remote.Addr())
@@ -96,19 +98,28 @@ func (c *control) approach(now time.Duration, x *crossing, remote netip.AddrPort
 	if c.flows[tu] != nil {
 		return fmt.Errorf("there is a connection from local port %d to %v already", tu.localPort, remote)
 	}
-	f := c.t.dialledFlow(tu, h, nil, now)
 	start := now + time.Duration(max(len(x.flows)+1-crossingBurst, 0))*crossingPace
-	m := &f.machine
-	m.began, m.deadline, m.giveUp = now, start, now+x.what.Timeout
-	m.cross = &simultaneous{pace: time.Duration(len(x.what.Remotes)) * crossingPace}
+	open := simultaneous{pace: time.Duration(len(x.what.Remotes)) * crossingPace}
 	if x.what.Hops != 0 {
-		m.cross.hops, m.cross.full = x.what.Hops, start+x.what.Shy
+		open.hops, open.full = x.what.Hops, start+x.what.Shy
 	}
+	c.join(now, x, tu, open, start)
+	return nil
+}
+
+// join adds a connection to x, which does nothing of its own accord before start.
+func (c *control) join(now time.Duration, x *crossing, tu tuple, open simultaneous, start time.Duration) *Flow {
+	f := c.t.dialledFlow(tu, x.hops[tu.remoteAddr()], nil, now)
+	m := &f.machine
+	m.began, m.deadline, m.giveUp = x.began, start, x.began+x.what.Timeout
+	m.cross = &open
 	f.cross, f.port = x, x.from
 	x.from.flows++
-	c.flows[tu] = f
 	x.flows = append(x.flows, f)
-	return nil
+	x.left++
+	c.flows[tu] = f
+	c.dirty = true
+	return f
 }
 
 // crossed handles that f is established: if it is the first of its crossing, the
@@ -122,6 +133,7 @@ func (c *control) crossed(now time.Duration, f *Flow) {
 		return
 	}
 	x.won = true
+	x.from.forget(x)
 	f.dial = &x.dial
 	c.follow(f)
 	for _, other := range x.flows {
@@ -150,12 +162,13 @@ func (c *control) missed(f *Flow, why error) {
 	if x.left > 0 || x.won {
 		return
 	}
+	x.from.forget(x)
 	if errors.Is(why, net.ErrClosed) {
 		x.answer(nil, why)
 		return
 	}
 	tried := x.flows[0].Remote().String()
-	if n := len(x.flows); n > 1 {
+	if n := x.tried; n > 1 {
 		tried = fmt.Sprintf("any of %d addresses such as %s", n, tried)
 	}
 	err := fmt.Errorf("no connection from both sides with %s within %v", tried, x.what.Timeout)

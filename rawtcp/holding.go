@@ -24,8 +24,9 @@ type holding struct {
 	asked    atomic.Int32 // calls of Dial and Cross that the actor has not seen
 
 	// Of the actor:
-	err   error // why nothing can be received on the port
-	flows int   // that hold it
+	err       error       // why nothing can be received on the port
+	flows     int         // that hold it
+	crossings []*crossing // under way
 }
 
 var (
@@ -69,6 +70,11 @@ func (h *holding) Dial(remote netip.AddrPort, done func(packet.Path, error)) (ca
 // most [MaxRemotes]; those of the other address family and those to which there
 // is a connection from this port are left out. What answers is not known to be
 // the peer: any server of the network may.
+//
+// A SYN from the address of a remote is answered whatever its port: the peer's
+// NAT may give the connection to us a port that nobody can foresee. There are at
+// most [MaxUnforeseen] such connections, and none that begins after the first is
+// established.
 //
 // Should another one of the connections be established too, because the peer
 // took that one for the first, it shows up in [packet.Arrivals] like an accepted

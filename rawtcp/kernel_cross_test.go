@@ -165,11 +165,19 @@ type site struct {
 	port         uint16
 }
 
-// internet makes n sites of one address family. Each router counts what its
-// connection tracking finds invalid and drops it; unasked, rule of the input
-// chain, says what it does with what nobody asked for; snat, if not empty, is its
-// NAT rule (masquerade; for IPv6 a mere firewall).
-func internet(t *testing.T, v6 bool, unasked, snat string) (sites [2]*site, core *nstest.NS) {
+// natRules is how a router treats IPv4; for IPv6 each is a mere firewall.
+type natRules struct {
+	unasked string // what it does with what is for itself and nobody asked for
+	snat    string
+	admit   string // what of all else is let in to the host
+}
+
+// home is the router of a Linux home.
+var home = natRules{unasked: "drop", snat: "masquerade"}
+
+// internet makes two sites of one address family. Each router counts what its
+// connection tracking finds invalid and drops it.
+func internet(t *testing.T, v6 bool, kinds [2]natRules) (sites [2]*site, core *nstest.NS) {
 	t.Helper()
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft")
@@ -200,18 +208,23 @@ table inet t {
 	chain forward {
 		type filter hook forward priority 0; policy accept;
 		ct state invalid counter name bad drop
+` + kinds[i].admit + `
 		iifname "v0" ct state new drop
 	}
 	chain input {
 		type filter hook input priority 0; policy accept;
 		meta l4proto ipv6-icmp accept
 		ct state invalid counter name bad drop
-		iifname "v0" ct state new counter name odd ` + unasked + `
+		iifname "v0" ct state new counter name odd ` + kinds[i].unasked + `
 	}
 `
 		if !v6 {
-			rules += "chain nat { type nat hook postrouting priority 100; oifname \"v0\" " + snat + " ; }\n"
-			snat = "masquerade" // of the other site
+			rules += "chain nat { type nat hook postrouting priority 100; oifname \"v0\" " + kinds[i].snat + " ; }\n"
+			if kinds[i].admit != "" {
+				rules += "chain in { type nat hook prerouting priority -100; iifname \"v0\" dnat ip to " + p[3] + " ; }\n" +
+					"set spoken { type ipv4_addr; flags dynamic,timeout; timeout 150s; size 65535; }\n" +
+					"chain out { type filter hook postrouting priority 120; oifname \"v0\" update @spoken { ip daddr } ; }\n"
+			}
 		}
 		file := filepath.Join(t.TempDir(), "rules")
 		if err := os.WriteFile(file, []byte(rules+"}\n"), 0o600); err != nil {
@@ -278,7 +291,7 @@ func meets(t *testing.T, sites [2]*site, guesses [2][]netip.AddrPort, c packet.C
 func TestRealKernelHostsMeetThroughTwoStrictRouters(t *testing.T) {
 	for name, v6 := range map[string]bool{"v4 NAT": false, "v6 firewall": true} {
 		t.Run(name, func(t *testing.T) {
-			s, _ := internet(t, v6, "drop", "masquerade")
+			s, _ := internet(t, v6, [2]natRules{home, home})
 			meets(t, s, [2][]netip.AddrPort{{s[1].place()}, {s[0].place()}}, packet.Crossing{Timeout: 20 * time.Second})
 		})
 	}
@@ -286,7 +299,8 @@ func TestRealKernelHostsMeetThroughTwoStrictRouters(t *testing.T) {
 
 // The SYNs of the first second die behind the own router.
 func TestRealKernelHostsMeetThroughRoutersThatAnswerWithResets(t *testing.T) {
-	s, _ := internet(t, false, "reject with tcp reset", "masquerade")
+	strict := natRules{unasked: "reject with tcp reset", snat: "masquerade"}
+	s, _ := internet(t, false, [2]natRules{strict, strict})
 	meets(t, s, [2][]netip.AddrPort{{s[1].place()}, {s[0].place()}},
 		packet.Crossing{Timeout: 20 * time.Second, Hops: 2, Shy: time.Second})
 }
@@ -296,7 +310,8 @@ func TestRealKernelHostsMeetThroughANATThatCountsItsPorts(t *testing.T) {
 	for i := range 256 {
 		ports = append(ports, fmt.Sprintf("%d:%d", i, 40000+i))
 	}
-	s, core := internet(t, false, "drop", "meta l4proto tcp snat ip to 203.0.113.2 : numgen inc mod 256 map { "+strings.Join(ports, ", ")+" }")
+	s, core := internet(t, false, [2]natRules{{unasked: "drop",
+		snat: "meta l4proto tcp snat ip to 203.0.113.2 : numgen inc mod 256 map { " + strings.Join(ports, ", ") + " }"}, home})
 	seed := start(t, core, "seed", "203.0.113.1:9000")
 	s[0].node.tell(order{Dial: netip.MustParseAddrPort("203.0.113.1:9000")})
 	if line := s[0].node.hears(); !strings.HasPrefix(line, "open ") {
@@ -311,4 +326,19 @@ func TestRealKernelHostsMeetThroughANATThatCountsItsPorts(t *testing.T) {
 		guesses = append(guesses, netip.AddrPortFrom(mapped.Addr(), mapped.Port()+1+i))
 	}
 	meets(t, s, [2][]netip.AddrPort{{s[1].place()}, guesses}, packet.Crossing{Timeout: 20 * time.Second})
+}
+
+// Nobody can foresee the port of the first site; the second answers what it sees.
+func TestRealKernelHostBehindARandomNATMeetsOneBehindAnOpenNAT(t *testing.T) {
+	random := natRules{unasked: "drop", snat: "masquerade fully-random"}
+	for kind, admit := range map[string]string{
+		"full cone":          "ct status dnat accept",
+		"address-restricted": "ct status dnat ip saddr @spoken accept",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			s, _ := internet(t, false, [2]natRules{random, {unasked: "drop", snat: "masquerade", admit: admit}})
+			meets(t, s, [2][]netip.AddrPort{{s[1].place()}, {netip.AddrPortFrom(s[0].place().Addr(), 9)}},
+				packet.Crossing{Timeout: 20 * time.Second, Hops: 2, Shy: 250 * time.Millisecond})
+		})
+	}
 }

@@ -193,6 +193,7 @@ func (c *control) stranger(now time.Duration, g *segment) {
 		c.backlog.reset(g)
 	case listening && g.flags&(flagSYN|flagACK|flagFIN) == flagSYN:
 		c.syn(now, g)
+	case c.unforeseen(now, g):
 	case g.has(flagSYN) && c.holdings[g.tuple.localPort] != nil:
 		// A reset would close the NATs that a crossing is about to open, or tell a
 		// peer that was late about one that has another way already.

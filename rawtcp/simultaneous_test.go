@@ -162,12 +162,11 @@ func (m *meeting) begin(t *testing.T, isns [2]uint32, hops uint8) {
 			delete(c.flows, tu)
 		}
 		h := &holding{t: c.t, port: testPort(40001)}
-		x := &crossing{dial: dial{from: h, done: func(packet.Path, error) {}}, what: packet.Crossing{
+		x := &crossing{dial: dial{from: h, done: func(packet.Path, error) {}}, began: t0, hops: map[netip.Addr]hop{}, what: packet.Crossing{
 			Remotes: []netip.AddrPort{meetingPlaces[1-i]}, Timeout: time.Minute, Hops: hops, Shy: 250 * time.Millisecond}}
-		if err := c.approach(t0, x, meetingPlaces[1-i], map[netip.Addr]hop{}); err != nil {
+		if err := c.approach(t0, x, meetingPlaces[1-i]); err != nil {
 			t.Fatal(err)
 		}
-		x.left = 1
 		f := x.flows[0]
 		f.machine.sent = isns[i]
 		f.sndNxt.Store(isns[i] + 1)

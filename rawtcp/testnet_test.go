@@ -28,6 +28,7 @@ type testNet struct {
 	drop  func(g *segment) bool
 	hops  uint8                     // to live of the packet that drop is asked about
 	alias map[netip.Addr]netip.Addr // other names of hosts, see carry
+	nat   func(pkt []byte) bool     // rewrites packets, says whether they pass
 	seen  []segment                 // everything sent, payload cut to its length only
 	sides map[tuple]*testSide
 }
@@ -111,6 +112,9 @@ func (n *testNet) carry(pkt []byte, size int) {
 		n.watch(&g)
 	}
 	n.seen = append(n.seen, g)
+	if n.nat != nil && (!n.nat(pkt) || !g.parse(pkt)) {
+		return
+	}
 	n.hops = pkt[8]
 	if g.v6 {
 		n.hops = pkt[7]

@@ -63,8 +63,10 @@ type Held interface {
 	// maps the port.
 	Dial(remote netip.AddrPort, done func(Path, error)) (cancel func())
 	// Cross opens a connection by simultaneous open (RFC 9293, 3.5) to whichever of
-	// the remotes answers; the others are given up. done is called exactly once, as
-	// that of Dial.
+	// the remotes answers; the others are given up. While it runs, a few connections
+	// that come from other ports of a remote's address are answered too: a NAT may
+	// choose ports that nobody can foresee. done is called exactly once, as that of
+	// Dial.
 	Cross(c Crossing, done func(Path, error)) (cancel func())
 	// Release gives the port up. Established connections keep it until they end.
 	Release()

@@ -16,12 +16,17 @@ import (
 // resets what they do not expect.
 const firstKnock, lastKnock = 100 * time.Millisecond, 500 * time.Millisecond
 
+// maxUnforeseen bounds the flows of one crossing from ports that nobody foresaw,
+// as in rawtcp.
+const maxUnforeseen = 16
+
 // held is a local port of TCP: a packet.Held. Who knocks there and is not
 // expected gets no answer.
 type held struct {
-	t    *Transport
-	port uint16
-	v6   bool
+	t        *Transport
+	port     uint16
+	v6       bool
+	openings []*opening // under way; guarded by the net's mutex
 }
 
 var _ packet.Held = (*held)(nil)
@@ -95,12 +100,14 @@ type opening struct {
 	begun time.Time
 	tries int
 	flows []*flow // that may still open
+	extra int     // flows from ports that were not foreseen
 	done  func(packet.Path, error)
 }
 
 // Cross implements packet.Held. done gets a wrapped syscall.ETIMEDOUT after the
 // Timeout. Should another of the flows open, too, because the peer took that one
-// for the first, it shows up in Arrivals with its first datagram.
+// for the first, it shows up in Arrivals with its first datagram. A SYN from the
+// address of a remote is answered whatever its port, as rawtcp does.
 func (h *held) Cross(cfg packet.Crossing, done func(packet.Path, error)) (cancel func()) {
 	n := h.t.host.net
 	n.mu.Lock()
@@ -117,6 +124,7 @@ func (h *held) Cross(cfg packet.Crossing, done func(packet.Path, error)) (cancel
 		c.fail(err)
 		return func() {}
 	}
+	h.openings = append(h.openings, c)
 	c.knock()
 	n.clock.at(c.begun.Add(cfg.Timeout), func() {
 		n.mu.Lock()
@@ -140,6 +148,21 @@ func (c *opening) add(local, remote netip.AddrPort) *flow {
 	host.flows[flowKey{local, remote}] = f
 	c.flows = append(c.flows, f)
 	return f
+}
+
+// unforeseen takes a SYN from the address, but from none of the ports, of a remote.
+func (h *held) unforeseen(p wirePacket) (taken bool) {
+	for _, c := range h.openings {
+		if c.extra == maxUnforeseen || !slices.ContainsFunc(c.cfg.Remotes, func(r netip.AddrPort) bool { return r.Addr() == p.src.Addr() }) {
+			continue
+		}
+		if f := c.add(p.dst, p.src); f != nil {
+			c.extra++
+			f.receive(p)
+			return true
+		}
+	}
+	return false
 }
 
 // knock sends what each flow has to say, and goes on until the end.
@@ -202,6 +225,7 @@ func (c *opening) fail(err error) {
 // first, as they have its SYN and it has been told.
 func (c *opening) end() {
 	c.done = nil
+	c.h.openings = slices.DeleteFunc(c.h.openings, func(other *opening) bool { return other == c })
 	n, flows := c.h.t.host.net, c.flows
 	c.flows = nil
 	for _, f := range flows {

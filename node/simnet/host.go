@@ -219,12 +219,13 @@ func (h *Host) receive(p wirePacket) {
 		f.receive(p)
 		return
 	}
-	t := h.listener(p.dst.Port())
+	t, holder := h.listener(p.dst.Port()), h.holder(p.dst)
 	switch {
 	case p.kind == wireSYN && t != nil:
 		t.accept(p)
+	case p.kind == wireSYN && holder != nil && holder.unforeseen(p):
 	case p.kind == wireRST:
-	case h.silent || h.holder(p.dst) != nil:
+	case h.silent || holder != nil:
 		h.net.drop("no flow")
 	default:
 		h.net.drop("no flow")

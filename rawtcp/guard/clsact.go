@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -111,30 +112,32 @@ func removeFilters(handle *netlink.Handle, index int, match func(name string) bo
 
 // removeDeadFilters removes the filters of owners that are gone.
 func removeDeadFilters(handle *netlink.Handle, dead func(owner string) bool) error {
+	found, err := deadFilters(handle, dead)
+	errs := []error{err}
+	for _, f := range found {
+		match := func(name string) bool { return dead(strings.TrimPrefix(name, filterPrefix)) }
+		errs = append(errs, removeFilters(handle, f.Attrs().Index, match, true))
+	}
+	return errors.Join(errs...)
+}
+
+// deadFilters are the interfaces with filters of owners that are gone.
+func deadFilters(handle *netlink.Handle, dead func(owner string) bool) (found []netlink.Link, err error) {
 	links, err := handle.LinkList()
 	if err != nil && len(links) == 0 {
-		return fmt.Errorf("list interfaces: %w", err)
+		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	var errs []error
 	for _, l := range links {
-		found := false
-		match := func(name string) bool {
-			hit := dead(strings.TrimPrefix(name, filterPrefix))
-			found = found || hit
-			return hit
-		}
 		filters, err := handle.FilterList(l, netlink.HANDLE_MIN_INGRESS)
 		if err != nil {
 			continue
 		}
-		for _, f := range filters {
-			if b, ok := f.(*netlink.BpfFilter); ok && strings.HasPrefix(b.Name, filterPrefix) {
-				match(b.Name)
-			}
-		}
-		if found {
-			errs = append(errs, removeFilters(handle, l.Attrs().Index, match, true))
+		if slices.ContainsFunc(filters, func(f netlink.Filter) bool {
+			b, ok := f.(*netlink.BpfFilter)
+			return ok && strings.HasPrefix(b.Name, filterPrefix) && dead(strings.TrimPrefix(b.Name, filterPrefix))
+		}) {
+			found = append(found, l)
 		}
 	}
-	return errors.Join(errs...)
+	return found, nil
 }

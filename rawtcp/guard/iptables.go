@@ -130,10 +130,24 @@ func removeChain(program string, place iptablesPlace, chain string) error {
 
 // removeDeadChains removes the chains of owners that are gone.
 func removeDeadChains(dead func(owner string) bool) error {
+	var errs []error
+	for _, c := range deadChains(dead) {
+		errs = append(errs, removeChain(c.program, c.place, c.chain))
+	}
+	return errors.Join(errs...)
+}
+
+// deadChain is the chain of an owner that is gone.
+type deadChain struct {
+	program string
+	place   iptablesPlace
+	chain   string
+}
+
+func deadChains(dead func(owner string) bool) (all []deadChain) {
 	if !mayHaveChains() {
 		return nil
 	}
-	var errs []error
 	for _, program := range []string{"iptables", "ip6tables"} {
 		if _, err := exec.LookPath(program); err != nil {
 			continue
@@ -146,12 +160,12 @@ func removeDeadChains(dead func(owner string) bool) error {
 			for line := range strings.Lines(rules) {
 				chain, ok := strings.CutPrefix(strings.TrimSpace(line), "-N ")
 				if owner, ours := strings.CutPrefix(chain, chainPrefix); ok && ours && dead(owner) {
-					errs = append(errs, removeChain(program, place, chain))
+					all = append(all, deadChain{program, place, chain})
 				}
 			}
 		}
 	}
-	return errors.Join(errs...)
+	return all
 }
 
 // mayHaveChains says whether there is anything to look for. It spares starting

@@ -106,19 +106,26 @@ func removeDeadTables(dead func(owner string) bool) error {
 	if err != nil {
 		return nil
 	}
+	tables := deadTables(conn, dead)
+	if len(tables) == 0 {
+		return nil
+	}
+	for _, t := range tables {
+		conn.DelTable(t)
+	}
+	return conn.Flush()
+}
+
+// deadTables are the tables of owners that are gone.
+func deadTables(conn *nftables.Conn, dead func(owner string) bool) (all []*nftables.Table) {
 	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyNetdev)
 	if err != nil {
 		return nil
 	}
-	found := false
 	for _, t := range tables {
 		if owner, ours := strings.CutPrefix(t.Name, tablePrefix); ours && dead(owner) {
-			conn.DelTable(t)
-			found = true
+			all = append(all, t)
 		}
 	}
-	if !found {
-		return nil
-	}
-	return conn.Flush()
+	return all
 }
