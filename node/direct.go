@@ -47,11 +47,15 @@ func (n *Node) newProber() (err error) {
 	cfg := nat.Config{
 		Seal: func(body []byte, limit int) []byte { return n.peers.SealSTUN(body, limit) },
 		// Without a direct path in mind nobody needs to know.
-		Detect: n.cfg.NATDetection && n.cfg.P2P && n.UDP != nil, Servers: n.stunServers, Public: n.cfg.STUN,
+		Detect: n.cfg.NATDetection && n.cfg.P2P && (n.UDP != nil || n.Cross != nil), Servers: n.stunServers, Public: n.cfg.STUN,
+		Crosser: n.Cross, TCPServers: func() []nat.Server { return n.seedsBy(packet.RawTCP) },
 		Hosts: n.Hosts, OnChange: func(*nat.Report) { n.publish() }, Log: n.log.Named("nat"),
 	}
 	if n.UDP != nil {
 		cfg.Pather = n.UDP
+	}
+	if cfg.Hosts == nil {
+		cfg.Hosts = func() []netip.Addr { return nil }
 	}
 	if len(cfg.Public) == 0 && !n.cfg.STUNOff {
 		cfg.Public = nat.DefaultPublic()
@@ -89,6 +93,7 @@ func (n *Node) direct(links *peerlink.Config) {
 		links.Transport = packet.UDP
 	}
 	links.STUN = n.prober.Ref()
+	links.Changed = n.prober.Look // a seed may be there to ask
 	links.Candidates = func() punch.Local { return n.local(n.prober.Report()) }
 	links.SeenAs = func(path packet.Path, done func(netip.AddrPort, error)) bool {
 		return n.prober.Ask(path, func(a nat.Answer) { done(a.Mapped, a.Err) })
@@ -113,23 +118,28 @@ var dependences = [...]punch.Dependence{
 }
 
 // stunServers are the UDP endpoints of nodes that the internet can reach: the
-// seeds, on the port that they are reached by, and whoever advertises to have no
-// NAT before it or a port that the router forwards.
+// seeds, on the port that they are reached by, and whoever advertises that its
+// socket lets everybody in or that the router forwards a port.
 func (n *Node) stunServers() []nat.Server {
-	var all []nat.Server
-	for _, p := range n.peers.Peers() {
-		if s := p.Snapshot(); s.Seed && s.State == peerlink.Up && s.Path != packet.Relay.String() {
-			if a, err := netip.ParseAddrPort(s.Endpoint); err == nil {
-				all = append(all, nat.Server{Node: p.ID(), Name: s.Name, Addr: a})
-			}
-		}
-	}
+	all := append(n.seedsBy(packet.RawTCP), n.seedsBy(packet.UDP)...)
 	for _, g := range n.board.View().Nodes {
-		open := nat.Parse(g.NAT).Mapping == nat.Direct
+		open := nat.Parse(g.NAT).Reachable()
 		for _, c := range g.Candidates {
 			public := c.Addr.Addr().IsGlobalUnicast() && !c.Addr.Addr().IsPrivate()
 			if c.Transport == packet.UDP && public && (open || c.Kind == message.PortMapped) {
 				all = append(all, nat.Server{Node: g.ID, Name: g.Name, Addr: c.Addr})
+			}
+		}
+	}
+	return all
+}
+
+// seedsBy are the seeds that are reached directly by one transport, and where.
+func (n *Node) seedsBy(kind packet.Kind) (all []nat.Server) {
+	for _, p := range n.peers.Peers() {
+		if s := p.Snapshot(); s.Seed && s.State == peerlink.Up && s.Path == kind.String() {
+			if a, err := netip.ParseAddrPort(s.Endpoint); err == nil {
+				all = append(all, nat.Server{Node: p.ID(), Name: s.Name, Addr: a})
 			}
 		}
 	}

@@ -74,6 +74,10 @@ type Config struct {
 	// not. Nil: nobody can be asked.
 	SeenAs func(path packet.Path, done func(mapped netip.AddrPort, err error)) bool
 
+	// Changed, if not nil, is called when a link comes up or goes down. It must not
+	// block.
+	Changed func()
+
 	Log    hclog.Logger
 	Keys   actors.Ref[message.ToKeys]
 	Routes actors.Ref[message.ToRoutes]
@@ -99,6 +103,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
+	}
+	if c.Changed == nil {
+		c.Changed = func() {}
 	}
 	setDefault(&c.Keepalive, DefaultKeepalive)
 	setDefault(&c.Timeout, DefaultTimeout)

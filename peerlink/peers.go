@@ -147,6 +147,7 @@ func (p *peers) take(now time.Time, m message.ToPeers) {
 		p.underlay.seeds[m.seed] = m.addresses
 		p.underlay.tell(p.d.Peers())
 	case linkChanged:
+		p.d.cfg.Changed()
 		p.underlay.tell(p.d.Peers())
 		for _, peer := range p.d.Peers() {
 			if peer != m.peer && !peer.directlyUp() {
