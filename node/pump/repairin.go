@@ -27,6 +27,7 @@ type peerReceiver struct {
 	peer   *peerlink.Peer
 	listed bool
 	due    int64
+	asked  int64 // when the link was last asked for its round trip
 }
 
 // playoutSlack is how late held packets may be handed on, so that several of
@@ -145,6 +146,10 @@ func (i *Inbound) mendDue() {
 	kept, next := i.mend.busy[:0], int64(0)
 	for _, r := range i.mend.busy {
 		i.whose = r.peer
+		if now-r.asked >= showEvery {
+			r.asked = now
+			r.Learn(int64(r.peer.Snapshot().RTT))
+		}
 		r.due = r.Due(now)
 		for r.Report(now, &i.mend.report) {
 			i.sendReport(r.peer)

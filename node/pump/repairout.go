@@ -99,6 +99,10 @@ func (o *Outbound) sendMarked(out *peerlink.Outbound) bool {
 		if hash == 0 {
 			hash = flowHash(&o.split.in, p)
 		}
+		if class == repair.Opening {
+			s.Open()
+			o.sendPending(s, now)
+		}
 		counter := out.Begin(1)
 		plain := s.Add(now, session, counter, hash, class, o.split.kind == wire.DataPartial, p)
 		o.seal(counter, wire.Repairable, plain)
@@ -211,7 +215,9 @@ func classify(in *inner, p []byte) repair.Class {
 	}
 	payload, flags := len(p)-in.head, p[in.l4+13]
 	switch {
-	case flags&(tcpSYN|tcpRST) != 0:
+	case flags&tcpSYN != 0:
+		return repair.Opening
+	case flags&tcpRST != 0:
 		return repair.Prompt
 	case payload >= bulkPayload:
 		return repair.Bulk

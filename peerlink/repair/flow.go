@@ -12,6 +12,8 @@ type flow struct {
 	held  int
 	slots []place // a ring by sequence number; its length is a power of two
 	last  int64   // when something came
+
+	settled bool // it started and filled a queue, so it is to hear of it
 }
 
 // place is one number between next and end: a packet that waits, or a hole.
@@ -19,7 +21,7 @@ type place struct {
 	present bool
 	partial bool
 	stuck   bool  // stood behind a hole when it was due
-	zero    int64 // when it would have come without queues
+	zero    int64 // when it would have come without queues; of a hole: when it was found
 	limit   int64 // of a hole: when it is given up
 	buf     []byte
 }
@@ -30,6 +32,12 @@ const (
 	firstWindow = 12
 	flowWindow  = 8192 // packets between next and end; a power of two
 	minWindow   = 64
+	// A flow that starts on a line that loses by itself does not notice that it has filled the
+	// line: its TCP looks for growing delays (HyStart), but repairs blur them, and
+	// losses are mended. If nobody tells it, it ends its start with a queue that overflows
+	// by as much as the line holds. So once the line is busy for most of a round trip, it
+	// is delayed by settleDelay, more than HyStart ever takes for chance.
+	settleDelay = int64(18 * time.Millisecond)
 	// flowIdle is how long a flow without packets is remembered.
 	flowIdle = int64(5 * time.Second)
 )
@@ -78,7 +86,14 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 		return
 	}
 	zero := now - r.queue.late()
-	if repaired || s.Hasty {
+	hasty := s.Hasty
+	if hasty && f.end-f.base >= firstWindow && r.queue.lossy() {
+		if f.settled = f.settled || now-r.queue.empty > r.roundTrip()*7/10; f.settled {
+			hasty = false
+			r.need(settleDelay)
+		}
+	}
+	if repaired || hasty {
 		zero = now - maxPlayout
 	}
 	if ahead == 0 && f.held == 0 && zero+r.playout <= now {
@@ -91,11 +106,7 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	}
 	f.grow(int(ahead) + 1)
 	for int16(s.Seq-f.end) > 0 { // holes between what came before and this
-		p := f.at(f.end)
-		*p = place{limit: now + r.patience(f, s)}
-		if r.queue.full(r.queue.late()) { // the flow must hear of it
-			p.limit = now + reorderWait
-		}
+		*f.at(f.end) = place{zero: now, limit: now + r.patience(s)}
 		f.end++
 	}
 	p := f.at(s.Seq)
@@ -116,14 +127,23 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 }
 
 // patience is how long a hole in front of a packet may wait.
-func (r *Receiver) patience(f *flow, s *Shim) int64 {
-	switch {
-	case s.Hasty && f.end-f.base >= firstWindow:
-		return hastyGiveUp
-	case s.Final: // only parity can fill it
+func (r *Receiver) patience(s *Shim) int64 {
+	if s.Final { // only parity can fill it
 		return finalGiveUp
 	}
 	return r.giveUp()
+}
+
+// limit is when a hole is given up. The flow is to hear of what a full queue dropped,
+// unless parity has it.
+func (r *Receiver) limit(hole *place) int64 {
+	switch {
+	case !r.queue.long:
+		return hole.limit
+	case r.insured:
+		return min(hole.limit, hole.zero+r.parityTime)
+	}
+	return min(hole.limit, hole.zero+reorderWait)
 }
 
 // drain hands on what is due, in order, and gives up holes whose time is over.
@@ -132,9 +152,9 @@ func (r *Receiver) drain(now int64, f *flow) int64 {
 	for f.next != f.end {
 		p := f.at(f.next)
 		if !p.present {
-			if now < p.limit && r.held < maxHeld {
+			if limit := r.limit(p); now < limit && r.held < maxHeld {
 				f.mark(now, r.playout)
-				return p.limit
+				return limit
 			}
 			f.next++
 			if f.next != f.end {

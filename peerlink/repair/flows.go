@@ -7,10 +7,11 @@ type Class uint8
 
 // The classes of packets.
 const (
-	Prompt Class = iota // cannot wait: UDP, handshakes, keystrokes, and all that is not TCP
-	Stream              // TCP with a payload of any size, or the end of a stream
-	Bulk                // TCP with a payload that fills a packet
-	Ack                 // TCP that only acknowledges: the next one says it again
+	Prompt  Class = iota // cannot wait: UDP, handshakes, keystrokes, and all that is not TCP
+	Stream               // TCP with a payload of any size, or the end of a stream
+	Bulk                 // TCP with a payload that fills a packet
+	Ack                  // TCP that only acknowledges: the next one says it again
+	Opening              // TCP that opens a connection; otherwise as Prompt
 )
 
 // flowTable numbers the packets of TCP flows. Bulk flows that share a slot are put
@@ -46,10 +47,10 @@ const (
 
 // number decides whether a packet is to be kept in order, numbers it and finds its
 // lane. All TCP with a payload is: behind a hole it is of no use to anybody, and
-// TCP would take it for a sign of loss. It says whether a bulk flow begins.
-func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (lane Lane, began bool) {
-	if class == Prompt || class == Ack {
-		return PromptLane, false
+// TCP would take it for a sign of loss.
+func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (lane Lane) {
+	if class != Stream && class != Bulk {
+		return PromptLane
 	}
 	if t.slots == nil {
 		t.slots = make([]numbering, flowSlots)
@@ -60,10 +61,10 @@ func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (lane L
 	case now-f.last > flowPause || f.hash == 0, f.hash != hash && class == Bulk && !f.bulk:
 		*f = numbering{hash: hash, fresh: freshPackets, seq: (f.seq + 256) &^ 255}
 	case f.hash != hash && class != Bulk:
-		return PromptLane, false // the slot is another flow's
+		return PromptLane // the slot is another flow's
 	}
 	if class == Bulk && !f.bulk {
-		f.bulk, f.hasty, f.period, began = true, true, now, true
+		f.bulk, f.hasty, f.period = true, true, now
 	}
 	f.last = now
 	lane = BulkLane
@@ -80,7 +81,7 @@ func (t *flowTable) number(now int64, hash uint32, class Class, s *Shim) (lane L
 		f.fresh--
 		s.Fresh = true
 	}
-	return lane, began
+	return lane
 }
 
 // grow counts a packet and finds out whether the flow still starts.

@@ -17,15 +17,15 @@ const statsWindow = 8192
 // take takes a report and returns how many losses are new in it, of either kind.
 func (l *lossStats) take(r *Report) (lost, crowded uint32) {
 	if !l.known || r.Index != l.last.Index {
-		l.last = Report{Index: r.Index, Newest: r.Newest - min(r.Newest, uint64(r.Got)+uint64(r.Lost))}
+		l.last = Report{Index: r.Index}
 		l.known = true
 	}
 	if r.Newest < l.last.Newest || int32(r.Got-l.last.Got) < 0 {
 		return 0, 0 // an older one
 	}
-	lost, crowded = r.Lost-l.last.Lost, r.Crowded-l.last.Crowded
+	lost, crowded = uint32(max(int32(r.Lost-l.last.Lost), 0)), r.Crowded-l.last.Crowded
 	bursts := r.Bursts - l.last.Bursts
-	l.sent += float64(r.Newest - l.last.Newest)
+	l.sent += float64(r.Got-l.last.Got) + float64(lost)
 	l.lost += float64(lost)
 	l.bursts += float64(bursts)
 	l.last.Newest, l.last.Got, l.last.Lost, l.last.Bursts, l.last.Crowded = r.Newest, r.Got, r.Lost, r.Bursts, r.Crowded

@@ -33,6 +33,8 @@ type Plan struct {
 	Repeat bool // copies are kept and repeated; bulk flows are put in order
 	// Copies is how often a packet is sent at its first repeat, and at later ones.
 	Copies [2]int
+	// Spread is how much later than the first repeat another one is sent; 0: none is.
+	Spread time.Duration
 	Lanes  [lanes]Code
 }
 
@@ -51,7 +53,7 @@ func (c *Conditions) total() float64 {
 
 const (
 	promptDeadline = 9 * time.Millisecond
-	bulkDeadline   = 15 * time.Millisecond
+	bulkDeadline   = 22 * time.Millisecond
 	startDeadline  = 4 * time.Millisecond // a sixteenth of the round trip, if that is less
 	fixedDeadline  = 5 * time.Millisecond
 
@@ -61,9 +63,10 @@ const (
 	// something; beyond, everything rests on it.
 	repeatRTT    = 200 * time.Millisecond
 	leftToRepeat = 0.0065 // of what cannot wait
-	leftOfBulk   = 0.0004 // each time, the TCP inside stalls for a round trip
-	leftOfStart  = 0.00002
+	leftOfBulk   = 0.0001 // each time, the TCP inside stalls for a round trip
+	leftOfStart  = 0.00005
 	leftForGood  = 0.0005
+	spread       = 8 * time.Millisecond
 	longBurst    = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
 	maxPrompt    = 32
 	startGroup   = 20 // what is not full at the deadline gets the parity of a short group
@@ -71,8 +74,8 @@ const (
 	// Between neighbours TCP mends a few losses in no time, and what is lost at such
 	// a rate (packets per second) the machines themselves could not keep up with.
 	fastRate      = 30_000
-	hopelessLoss  = 0.4  // beyond, parity only feeds what swallows it
-	maxParityCost = 0.35 // of bulk
+	hopelessLoss  = 0.4 // beyond, parity only feeds what swallows it
+	maxParityCost = 0.6 // of bulk
 )
 
 // Decide makes a plan for what is measured. before is the plan in force.
@@ -99,12 +102,12 @@ func Decide(c Conditions, before Plan) Plan {
 	if c.RTT > 0 {
 		start = min(max(c.RTT/16, 2*time.Millisecond), start)
 	}
-	p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, startGroup, depth, before)
-	if bursts { // a run must not swallow a group and its parity
-		l := &p.Lanes[StartingLane]
-		l.Parity = min(max(l.Parity, l.Data, int(2*c.Burst)), fec.MaxParity)
+	p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, 2*startGroup, depth, before)
+	if bursts { // parity that a run does not swallow with its group would fill the line
+		p.Lanes[StartingLane] = Code{}
 	}
 	if bursts && repeats {
+		p.Spread = spread // what swallows a repeat swallows one right behind it, too
 		return p
 	}
 	left, leftBulk := leftToRepeat, leftOfBulk
@@ -127,9 +130,12 @@ func choose(c Conditions, lane Lane, deadline time.Duration, left float64, least
 	fits := max(int(c.Rate[lane]*deadline.Seconds())/depth, least)
 	code := Code{Depth: depth, Deadline: deadline, loss: c.Loss, left: left}
 	code.Data, code.Parity = cheapest(min(fits, most), c.Loss, left)
-	old := before.Lanes[lane]
+	old, slack := before.Lanes[lane], 1.15
+	if lane != PromptLane {
+		slack = 2 // so small a share follows the loss steeply
+	}
 	if old.Parity > 0 && old.Depth == depth && old.Deadline == deadline && old.Data <= fits*5/4 &&
-		Unrecovered(old.Data, old.Parity, c.Loss) <= left*1.15 &&
+		Unrecovered(old.Data, old.Parity, c.Loss) <= left*slack &&
 		old.cost() <= 1.1*code.cost() {
 		return old
 	}

@@ -34,10 +34,8 @@ func TestThePlanFollowsWhatIsMeasured(t *testing.T) {
 			func(p Plan) bool { return p.Lanes[PromptLane].Data == 1 && p.Lanes[PromptLane].Parity == 1 }},
 		{"bulk at 3 % costs at most a seventh", Conditions{Loss: 0.03, Burst: 1, RTT: rtt50, Rate: rates}, Plan{},
 			func(p Plan) bool { return p.Lanes[BulkLane].cost() > 0.05 && p.Lanes[BulkLane].cost() <= 1.0/7 }},
-		{"long bursts are repeated, not insured, but for flows that start", Conditions{Loss: 0.03, Burst: 8, RTT: rtt50, Rate: rates}, Plan{},
-			func(p Plan) bool {
-				return p.Lanes[BulkLane].Parity == 0 && p.Lanes[PromptLane].Parity == 0 && p.Lanes[StartingLane].Parity >= 16
-			}},
+		{"long bursts are repeated, and again a little later, not insured", Conditions{Loss: 0.03, Burst: 8, RTT: rtt50, Rate: rates}, Plan{},
+			func(p Plan) bool { return !p.insured() && p.Repeat && p.Spread > 0 }},
 		{"where repeats come too late, bursts are spread over groups", Conditions{Loss: 0.03, Burst: 5, RTT: 400 * time.Millisecond, Rate: rates}, Plan{},
 			func(p Plan) bool { return p.Lanes[PromptLane].Depth == 5 && p.Lanes[PromptLane].Parity > 0 }},
 		{"a link that swallows half is not fed", Conditions{Loss: 0.5, Burst: 1, RTT: rtt50, Rate: rates}, Plan{},

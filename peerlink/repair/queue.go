@@ -1,6 +1,9 @@
 package repair
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // queueMeter learns from the stamps of a stream how long the queues on its way
 // are, without common clocks: a datagram is as much late as it took longer than
@@ -10,11 +13,24 @@ type queueMeter struct {
 	ref  uint16 // the first difference of arrival and stamp
 	last int32  // what the newest was late, in units of stamp
 
-	least   [2]int32 // differences, relative to ref; of this period and the one before
-	deepest [2]int32 // lateness, the same
-	batch   int64    // when the newest came; those that are read at once say one thing
-	low     [3]int32 // least lateness of this batch and the two before
-	since   int64    // beginning of this period
+	least    [2]int32 // differences, relative to ref; of this period and the one before
+	deepest  [2]int32 // lateness, the same
+	batch    int64    // when the newest came; those that are read at once say one thing
+	low      int32    // least lateness since lowSince
+	lowSince int64
+	at       int64 // of the newest sample
+	empty    int64 // when there was no queue last
+	rtt      int64 // 0: not known
+	batches  int   // since then
+	since    int64 // beginning of this period
+
+	// Datagrams that came while the queue was short, and that did not: whether the
+	// line loses by itself.
+	came, lost float64
+	bursts     float64
+	chance     float64 // how much of a window is lost by chance at most
+	density    float64 // share of the newest that was lost
+	long       bool    // the queue, when the newest came
 }
 
 const (
@@ -25,13 +41,26 @@ const (
 
 	// A queue shorter than shortQueue is none: scheduling and bursts make as much.
 	shortQueue = int64(4 * time.Millisecond)
+
+	// A queue is as long as the least lateness within lowPeriod, seen in more than
+	// lowBatches batches.
+	lowPeriod  = int64(12 * time.Millisecond)
+	lowBatches = 2
+
+	// A line is lossy that loses lossyShare of the newest datagrams, and at least
+	// lossyLeast of them.
+	lossyWindow = 8192
+	lossyShare  = 0.004
+	lossyLeast  = 4
+	// How dense losses are is judged by the newest densityWindow datagrams.
+	densityWindow = 256
 )
 
 // sample takes the stamp of a datagram that was received now.
 func (q *queueMeter) sample(now int64, sent uint16) {
 	diff := stamp(now) - sent
 	if !q.seen || now-q.since > 3*queuePeriod {
-		*q = queueMeter{seen: true, ref: diff, since: now}
+		*q = queueMeter{seen: true, ref: diff, since: now, rtt: q.rtt, came: q.came, lost: q.lost, bursts: q.bursts, chance: q.chance}
 	}
 	d := int32(int16(diff - q.ref))
 	if now-q.since > queuePeriod {
@@ -41,12 +70,24 @@ func (q *queueMeter) sample(now int64, sent uint16) {
 	}
 	q.least[0] = min(q.least[0], d)
 	q.last = max(d-min(q.least[0], q.least[1]), 0)
-	// A receiver that was busy elsewhere makes one batch late, a queue makes all.
+	// A host or a line that was busy elsewhere makes late what comes next, a queue
+	// makes late all that comes for a while.
 	if now != q.batch {
-		q.deepest[0] = max(q.deepest[0], min(q.low[0], q.low[1], q.low[2]))
-		q.low[2], q.low[1], q.low[0], q.batch = q.low[1], q.low[0], q.last, now
+		q.batch = now
+		q.batches++
 	}
-	q.low[0] = min(q.low[0], q.last)
+	if now-q.lowSince > lowPeriod {
+		if q.batches > lowBatches {
+			q.deepest[0] = max(q.deepest[0], q.low)
+		}
+		q.low, q.lowSince, q.batches = q.last, now, 1
+	}
+	q.low = min(q.low, q.last)
+	if q.late() < shortQueue/2 || now-q.at > shortQueue {
+		q.empty = now
+	}
+	q.at = now
+	q.long = q.full(q.late())
 }
 
 // late is what the newest datagram was late, in nanoseconds.
@@ -54,7 +95,49 @@ func (q *queueMeter) late() int64 { return int64(q.last) * stampUnit }
 
 // full says whether a loss now, with the queue late nanoseconds long, was
 // probably the queue's doing: it is long in relation to the longest seen lately.
+//
+// A line that loses by itself does so at any length of the queue. There the queue is
+// to blame for what is lost while it is long and more is lost than chance explains.
 func (q *queueMeter) full(late int64) bool {
+	if late <= shortQueue {
+		return false
+	}
 	deepest := int64(max(q.deepest[0], q.deepest[1])) * stampUnit
-	return late > max(shortQueue, deepest*3/5)
+	if !q.lossy() {
+		return late > deepest*3/5
+	}
+	if late > deepest*3/4 && q.density > q.chance {
+		return true
+	}
+	// Single losses are mended by parity, whoever is to blame, so there it costs little
+	// to be careful.
+	return q.lost < longBurst*q.bursts && late > max(deepest*7/8, q.rtt/4, 3*shortQueue)
+}
+
+// lossy says whether the line loses though its queue is short.
+func (q *queueMeter) lossy() bool { return q.lost >= lossyLeast && q.lost >= lossyShare*q.came }
+
+// arrived and missed take a datagram that came, and one that did not.
+func (q *queueMeter) arrived() {
+	q.density -= q.density / densityWindow
+	if q.long {
+		return
+	}
+	if q.came++; q.came > lossyWindow {
+		q.came, q.lost, q.bursts = q.came/2, q.lost/2, q.bursts/2
+	}
+}
+
+func (q *queueMeter) missed(long, again bool) {
+	q.density += (1 - q.density) / densityWindow
+	if long {
+		return
+	}
+	q.lost++
+	if !again {
+		q.bursts++
+	}
+	// Three standard deviations of what a window loses in bursts of such a length.
+	share, length := q.lost/(q.came+q.lost), q.lost/max(q.bursts, 1)
+	q.chance = share + 3*math.Sqrt(2*length*share/densityWindow)
 }

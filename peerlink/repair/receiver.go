@@ -24,11 +24,14 @@ type Receiver struct {
 	shims     bool // it marks packets, so it listens to reports
 	stamped   uint16
 	stampedAt int64
+	unmarked  int    // datagrams since then without a stamp
 	group     uint32 // session of the group that is being decoded
 	now       int64
 
 	// How long repairs take, and how long flows are held for their sake.
 	repairTime int64 // of one repeat, from the gap on; 0: none came yet
+	parityTime int64 // what parity takes at most, as seen lately
+	insured    bool  // the newest packet of an ordered flow is under parity
 	playout    int64
 	needed     [2]int64 // most that was needed lately: this period and the one before
 	neededFrom int64
@@ -48,20 +51,23 @@ const (
 	tellInterval = int64(250 * time.Millisecond)
 	maxQuiet     = int64(5 * time.Second)
 
-	blindAfter  = int64(time.Second) // without a stamp
-	groupLife   = int64(300 * time.Millisecond)
-	openGroups  = 64
-	groupBytes  = 2 << 20
-	firstGiveUp = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
-	finalGiveUp = int64(20 * time.Millisecond)  // where only parity helps
-	hastyGiveUp = int64(6 * time.Millisecond)   // while a flow starts; less than what ends a slow start (HyStart, 50 ms of round trip)
+	blindAfter    = int64(time.Second) // without a stamp
+	blindPackets  = 32                 // that came meanwhile
+	groupLife     = int64(300 * time.Millisecond)
+	openGroups    = 64
+	groupBytes    = 2 << 20
+	usualRTT      = int64(50 * time.Millisecond)
+	firstGiveUp   = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
+	finalGiveUp   = int64(20 * time.Millisecond)  // where only parity helps
+	maxParityTime = int64(40 * time.Millisecond)
+	hastyGiveUp   = int64(6 * time.Millisecond) // while a flow starts; less than what ends a slow start (HyStart, 50 ms of round trip)
 )
 
 // NewReceiver returns a receiver that gives packets to deliver, in the order in
 // which they should reach the kernel. deliver may keep the bytes no longer than the
 // call lasts, and calls nothing of the receiver.
 func NewReceiver(deliver func(partial bool, packet []byte)) *Receiver {
-	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval}
+	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval, parityTime: finalGiveUp}
 }
 
 // Seen takes the counter of every datagram that was authenticated, of any kind,
@@ -72,6 +78,10 @@ func (r *Receiver) Seen(now int64, index uint32, counter uint64) bool {
 		t = r.tracker(index)
 	}
 	r.now = now
+	r.unmarked++
+	if r.queue.arrived(); !r.queue.long {
+		t.calm++
+	}
 	return t.seen(now, counter, r.queue.late())
 }
 
@@ -93,7 +103,7 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 	if err != nil {
 		return err
 	}
-	r.shims, r.stamped, r.stampedAt = true, s.Stamp, now
+	r.shims, r.stamped, r.stampedAt, r.unmarked = true, s.Stamp, now, 0
 	r.queue.sample(now, s.Stamp)
 	switch {
 	case s.Repeat:
@@ -107,10 +117,14 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 	case !fresh:
 		return nil
 	case s.Grouped:
+		r.insured = true
 		sh := shard{shim: s, offset: s.Back, packet: packet}
 		var head [shardHead]byte
 		r.group = index
 		r.decoderFor().Data(now, groupKey(index, counter-uint64(s.Back)), int(s.Index), sh.appendHead(head[:0]), packet)
+	}
+	if !s.Grouped && !s.Repeat && s.Ordered {
+		r.insured = false
 	}
 	r.accept(now, &s, packet, s.Repeat)
 	return nil
@@ -129,6 +143,7 @@ func (r *Receiver) Parity(now int64, index uint32, counter uint64, plain []byte)
 
 // Beat takes the plaintext of a Beat datagram.
 func (r *Receiver) Beat(now int64, plain []byte) {
+	r.unmarked--
 	for ; len(plain) >= skipLen; plain = plain[skipLen:] {
 		r.skip(now, parseSkip(plain))
 	}
@@ -154,6 +169,9 @@ func (r *Receiver) rebuilt(key uint64, _ int, b []byte) {
 	if base >= t.next && base >= 1<<32 {
 		base -= 1 << 32
 	}
+	if h := t.hole(base + uint64(s.offset)); h != nil {
+		r.parityTime = min(max(r.now-h.since+int64(time.Millisecond), r.parityTime-r.parityTime/64), maxParityTime)
+	}
 	if t.mended(base+uint64(s.offset), &r.queue, r.blind(r.now)) {
 		r.accept(r.now, &s.shim, s.packet, true)
 	}
@@ -167,8 +185,24 @@ func (r *Receiver) accept(now int64, s *Shim, packet []byte, repaired bool) {
 	r.deliver(s.Partial, packet)
 }
 
-// blind says that nothing is known of the queues just now.
-func (r *Receiver) blind(now int64) bool { return !r.shims || now-r.stampedAt > blindAfter }
+// blind says that nothing is known of the queues just now: what came was not stamped.
+func (r *Receiver) blind(now int64) bool {
+	return !r.shims || now-r.stampedAt > blindAfter && r.unmarked > blindPackets
+}
+
+// Learn takes a round trip that the link has measured, in nanoseconds; 0: none.
+func (r *Receiver) Learn(rtt int64) { r.queue.rtt = rtt }
+
+// roundTrip is the round trip, or a guess.
+func (r *Receiver) roundTrip() int64 {
+	switch {
+	case r.queue.rtt > 0:
+		return r.queue.rtt
+	case r.repairTime > 0:
+		return r.repairTime
+	}
+	return usualRTT
+}
 
 // learn takes how long a repeat took; what took two says less.
 func (r *Receiver) learn(took int64, again bool) {
@@ -205,7 +239,7 @@ func (r *Receiver) adapt(now int64) {
 		r.needed[0], r.needed[1] = 0, r.needed[0]
 	}
 	if want := max(r.needed[0], r.needed[1]); r.playout > want {
-		r.playout = max(r.playout-min(now-r.adapted, askInterval)/4, want)
+		r.playout = max(r.playout-min(now-r.adapted, askInterval)/2, want)
 	}
 	r.adapted = now
 }

@@ -4,6 +4,7 @@ package repair
 type repeat struct {
 	number uint64
 	copies int
+	at     int64 // not before
 }
 
 // again is the next repeat, nil if the first in the queue is not worth one any more.
@@ -68,9 +69,31 @@ func (s *Sender) missing(now int64, r *Report, counter uint64) {
 	if !e.shim.Ordered && e.repeats == 0 {
 		copies = 1 // nobody stalls for it
 	}
+	if s.plan.Spread > 0 && e.repeats == 0 && e.shim.Ordered && len(s.later) < maxQueue {
+		s.later = append(s.later, repeat{number: number, copies: 1, at: now + int64(s.plan.Spread)})
+	}
 	e.repeats++
 	e.queued = true
 	s.queue = append(s.queue, repeat{number: number, copies: copies})
+}
+
+// ripen queues the second copies whose time has come, and returns when the next is due;
+// 0: there is none.
+func (s *Sender) ripen(now int64) int64 {
+	n := 0
+	for ; n < len(s.later) && s.later[n].at <= now; n++ {
+		e := s.ring.byNumber(s.later[n].number)
+		if e == nil || e.done || e.queued || len(s.queue)-s.first >= maxQueue {
+			continue
+		}
+		e.queued = true
+		s.queue = append(s.queue, s.later[n])
+	}
+	s.later = s.later[:copy(s.later, s.later[n:])]
+	if len(s.later) == 0 {
+		return 0
+	}
+	return s.later[0].at
 }
 
 // compact forgets the part of the queue that is done.

@@ -9,7 +9,7 @@ import "encoding/binary"
 type Report struct {
 	Index   uint32 // the session, as the sender of its datagrams names it
 	Newest  uint64 // highest counter accepted
-	Got     uint32 // datagrams accepted
+	Got     uint32 // datagrams accepted while the queue was short
 	Lost    uint32 // that did not come at first, though the queue was short
 	Bursts  uint32 // runs of such without one that came between
 	Crowded uint32 // that did not come while the queue was long

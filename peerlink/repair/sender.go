@@ -26,7 +26,8 @@ type Sender struct {
 	parity [lanes]insurer
 	queue  []repeat // a ring by age: queue[first:]
 	first  int
-	tokens float64 // bytes that may be repeated
+	later  []repeat // second copies and their times
+	tokens float64  // bytes that may be repeated
 	skips  []skip
 
 	beatAt  int64 // 0: none is planned
@@ -63,9 +64,9 @@ const (
 
 	// Probes of an unknown link: with the first packet of a flow, with each that
 	// follows, and at most.
-	firstProbes = 40
+	firstProbes = 60
 	moreProbes  = 2
-	maxProbes   = 250
+	maxProbes   = 300
 
 	firstBeat   = int64(10 * time.Millisecond)
 	maxBeats    = 4
@@ -104,10 +105,13 @@ func (s *Sender) Active(class Class) bool {
 // returns what to send in its place as wire.Repairable. hash tells flows apart.
 func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class Class, partial bool, packet []byte) []byte {
 	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !s.plan.Repeat}
-	lane, began := s.flows.number(now, hash, class, &shim)
+	lane := s.flows.number(now, hash, class, &shim)
 	group := uint32(0)
 	s.rate[lane].count(now)
-	s.probe(began, lane)
+	if lane == StartingLane && s.unknown() {
+		s.probes += moreProbes
+		s.probed += moreProbes
+	}
 	if code := s.plan.Lanes[lane]; code.Parity > 0 {
 		group = s.parity[lane].add(now, index, counter, code, &shim, packet) + 1
 	}
@@ -128,20 +132,21 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 	return e.plain()
 }
 
-// probe sends small datagrams along with the first packets of a bulk flow, while
-// nothing is known of the link: one of them that is lost costs nothing, but a
-// packet would cost the flow its slow start.
-func (s *Sender) probe(began bool, lane Lane) {
-	switch {
-	case s.hurt || s.fixed || lane != StartingLane || s.probed >= maxProbes:
-		return
-	case began:
+// Open says that the next packet opens a TCP connection. Small datagrams are to be
+// sent before it, while nothing is known of the link: one of them that is lost costs
+// nothing, but a packet would cost the flow its slow start. What became of them is
+// known when the connection stands, so that its first packets can be insured.
+func (s *Sender) Open() {
+	if s.unknown() {
 		s.probes += firstProbes
 		s.probed += firstProbes
-	default:
-		s.probes += moreProbes
-		s.probed += moreProbes
+		s.probing = true
 	}
+}
+
+// unknown says that it is worth to find out whether the link loses.
+func (s *Sender) unknown() bool {
+	return s.watch && !s.hurt && !s.fixed && s.probed < maxProbes && s.plan.Repeat
 }
 
 // plain is the shim and the packet, in one piece.
@@ -293,7 +298,7 @@ func (s *Sender) conditions(now int64) Conditions {
 // packet or a report comes.
 func (s *Sender) Due(now int64) int64 {
 	s.probing = s.probes > 0
-	next := int64(0)
+	next := s.ripen(now)
 	for lane := range s.parity {
 		if at := s.parity[lane].expire(now); at != 0 && (next == 0 || at < next) {
 			next = at

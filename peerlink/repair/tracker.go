@@ -14,9 +14,10 @@ type tracker struct {
 	bits  [trackWords]uint64
 	holes []hole // ascending
 
-	got, lost, bursts, crowded uint32
-	lastLost                   uint64 // counter of the newest judged loss
-	asked                      int64  // time of the last report
+	got, calm, lost, bursts, crowded uint32 // calm: that came while the queue was short
+	overtaken                        bool   // a datagram came that had been missing
+	lastLost                         uint64 // counter of the newest judged loss
+	asked                            int64  // time of the last report
 }
 
 // hole is one missing counter.
@@ -55,6 +56,12 @@ func (t *tracker) seen(now int64, counter uint64, late int64) bool {
 	if counter >= t.next {
 		t.advance(now, counter, late)
 		return true
+	}
+	if h := t.hole(counter); h != nil {
+		t.overtaken = true
+		if h.state == wanted { // it was not lost after all
+			t.lost--
+		}
 	}
 	return t.mark(counter)
 }
@@ -138,16 +145,19 @@ func (t *tracker) hole(counter uint64) *hole {
 
 // judge counts a hole as a loss of one kind or the other.
 func (t *tracker) judge(h *hole, q *queueMeter, blind bool) {
+	full := q.full(max(h.late, q.late()))
 	h.state = given
 	switch {
 	case blind:
 		h.state = wanted
 		t.crowded++
-	case q.full(max(h.late, q.late())):
+	case full:
 		t.crowded++
+		q.missed(true, false)
 	default:
 		h.state = wanted
 		t.lost++
+		q.missed(false, h.counter == t.lastLost+1)
 		if h.counter != t.lastLost+1 {
 			t.bursts++
 		}
@@ -160,7 +170,7 @@ func (t *tracker) judge(h *hole, q *queueMeter, blind bool) {
 func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) {
 	kept := t.holes[:0]
 	for _, h := range t.holes {
-		if h.state == young && now-h.since >= reorderWait {
+		if h.state == young && now-h.since >= t.patience() {
 			t.judge(&h, q, blind)
 		}
 		if now-h.since < giveUp {
@@ -168,6 +178,15 @@ func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) {
 		}
 	}
 	t.holes = kept
+}
+
+// patience is how long a hole counts as young. The first of all is not waited for: a flow
+// that starts is best insured before its first packets.
+func (t *tracker) patience() int64 {
+	if t.lost == 0 && !t.overtaken {
+		return 0
+	}
+	return reorderWait
 }
 
 // wants says whether a report should ask for something.
@@ -184,7 +203,7 @@ func (t *tracker) wants() bool {
 func (t *tracker) nextJudged() int64 {
 	for i := range t.holes {
 		if t.holes[i].state == young {
-			return t.holes[i].since + reorderWait
+			return t.holes[i].since + t.patience()
 		}
 	}
 	return 0
@@ -193,7 +212,7 @@ func (t *tracker) nextJudged() int64 {
 // fill writes what t knows into r, the newest holes first if not all fit.
 func (t *tracker) fill(r *Report) {
 	r.Index, r.Newest = t.index, t.next-1
-	r.Got, r.Lost, r.Bursts, r.Crowded, r.N = t.got, t.lost, t.bursts, t.crowded, 0
+	r.Got, r.Lost, r.Bursts, r.Crowded, r.N = t.calm, t.lost, t.bursts, t.crowded, 0
 	for i := len(t.holes) - 1; i >= 0 && r.N < maxRanges; {
 		h := t.holes[i]
 		if h.state != wanted || r.Newest-h.counter > 1<<16-1 {
