@@ -305,3 +305,25 @@ func TestAPeerThatIsGoneIsTriedWithNewKeysOnTheOtherPath(t *testing.T) {
 		t.Error("a peer that says nothing is up")
 	}
 }
+
+func TestWhatArrivesOnAnotherPathDoesNotMakeADeadOneLive(t *testing.T) {
+	w, relay, s := onRelay(t, false)
+	udp, tcp := udpLine(50*time.Millisecond), tcpLine(60*time.Millisecond)
+	w.open(udp)
+	w.open(tcp)
+	w.traffic = both200(w)
+	w.run(10 * time.Second)
+	// Both die at once; the peer goes to the relay and talks there, and our answers
+	// to its questions arrive, as its reports say.
+	udp.silent, tcp.silent = true, true
+	w.traffic = func() (bool, bool) { w.rx = w.now; return true, false }
+	w.take(func() { w.m.touch(w.now, s.in, relay) })
+	for range 300 {
+		w.run(10 * time.Millisecond)
+		highest := s.sealer.counter.Load()
+		w.take(func() { w.m.heard(w.now, s.in, relay, []wire.Frame{wire.Ping{Highest: highest}}, 0) })
+	}
+	if w.m.path != relay {
+		t.Errorf("it stays on %v", w.m.path.Kind())
+	}
+}

@@ -30,6 +30,7 @@ type onward struct {
 // there is no traffic and no other need, so idle links cost nothing.
 type asking struct {
 	last   time.Time
+	sent   uint64    // packets for the peer by then
 	tries  int       // since a relay that reaches the peer was known
 	sought time.Time // until when others ask this node for the way to the peer
 	hops   uint8     // that others allow
@@ -59,7 +60,10 @@ const (
 	askLater  = 5 * time.Second
 	askInUse  = 30 * time.Second
 	askInCase = time.Minute
-	askAtOnce = 100 * time.Millisecond
+
+	// askPackets must have been sent since the last question, or the link works
+	// well enough as it is: it carries a word of gossip now and then.
+	askPackets = 32
 )
 
 // fresh says whether what was said is still believed.
@@ -128,7 +132,7 @@ func (p *Peer) roundTrip() time.Duration {
 func (l *link) relays() []relayWay {
 	direct := l.peer.directlyUp()
 	now, node := time.Now(), l.peer.id.Short()
-	if direct && !l.m.carrying(now) && !l.m.doubting() {
+	if direct && !l.m.carrying(now) && !l.m.doubting(now) {
 		return nil // none is needed
 	}
 	var ways []relayWay
@@ -185,7 +189,7 @@ func (l *link) askAround(now time.Time) {
 	if now.Sub(l.asking.last) > 2*askLater {
 		l.asking.tries = 0
 	}
-	l.asking.last = now
+	l.asking.last, l.asking.sent = now, l.m.usage.sent
 	l.asking.tries++
 	for _, relay := range l.nearest() {
 		relay.box.Ref().Offer(askReach{wire.Reach{Node: l.peer.id.Short(), Hops: hops}})
@@ -196,16 +200,17 @@ func (l *link) askAround(now time.Time) {
 func (l *link) askEvery(now time.Time) (every time.Duration, hops uint8) {
 	m, hops := l.m, l.d.cfg.MaxHops
 	backoff := min(askSoon<<min(l.asking.tries, 4), askLater)
+	busy := m.carrying(now) && m.usage.sent-l.asking.sent >= askPackets
 	switch {
-	case m.usable && m.path.Kind() != packet.Relay && m.doubting():
+	case m.usable && m.path.Kind() != packet.Relay && m.doubting(now):
 		return time.Second, hops
 	case m.usable && m.path.Kind() != packet.Relay:
-		if m.carrying(now) {
+		if busy {
 			return askInCase, hops
 		}
 		return 0, 0
-	case m.usable && (m.carrying(now) || m.doubting()):
-		if slices.ContainsFunc(m.relays, func(r relayWay) bool { return r.reaches }) && !m.doubting() {
+	case m.usable && (busy || m.doubting(now)):
+		if slices.ContainsFunc(m.relays, func(r relayWay) bool { return r.reaches }) && !m.doubting(now) {
 			return askInUse, hops
 		}
 		return backoff, hops

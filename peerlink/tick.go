@@ -200,7 +200,7 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 		case wire.Ping:
 			m.confirm(now, s)
 			s.txLoss.update(f.Highest, f.Received)
-			if s == m.current {
+			if s == m.current && p == m.path {
 				m.reported(now, f.Highest)
 			}
 			if p != m.path {
@@ -211,7 +211,7 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 		case wire.Pong:
 			m.confirm(now, s)
 			s.txLoss.update(f.Highest, f.Received)
-			if s == m.current {
+			if s == m.current && p == m.path {
 				m.reported(now, f.Highest)
 			}
 			if p == m.path {

@@ -83,7 +83,9 @@ func (m *machine) lastArrival() time.Time {
 }
 
 // reported takes what the peer says of the datagrams that it has: the highest
-// counter, plus one. If that stands still while we send, they do not arrive.
+// counter, plus one. If that stands still while we send, they do not arrive. Only
+// what is said on the path in use counts: who uses another one is answered there,
+// and such answers arrive.
 func (m *machine) reported(now time.Time, highest uint64) {
 	p := &m.probe
 	switch {
@@ -208,9 +210,10 @@ func (m *machine) pressing(now time.Time) bool {
 	return m.usable && m.probe.doubt(now) >= m.suspectAfter()/2 && m.alternative(now) != nil
 }
 
-// doubting says whether the path in use is being asked whether it lives.
-func (m *machine) doubting() bool {
-	return m.usable && (m.probe.missed > 0 || m.probe.pings > 1 || !m.probe.unheard.IsZero())
+// doubting says whether the path in use was asked whether it lives and has not
+// answered at once.
+func (m *machine) doubting(now time.Time) bool {
+	return m.usable && m.probe.doubt(now) >= m.suspectAfter() && max(m.probe.missed, m.probe.pings) > 1
 }
 
 // busy says whether the next tick should come soon.
