@@ -49,6 +49,7 @@ type station struct {
 	key    keys.MeshKey
 	hear   func(data []byte)          // is shown each datagram that the node receives; may be nil
 	forge  func(data []byte) [][]byte // makes more of it, which the node receives as well; may be nil
+	parts  func(*station, *Parts)     // changes what the node is put together from; may be nil
 
 	// Of the present run.
 	*kernel
@@ -194,14 +195,18 @@ func (s *station) start() {
 	s.transport, err = s.host.Open(s.port)
 	must()
 	s.kernel = newKernel(s.cfg.Addresses)
-	s.node, err = New(s.cfg, Parts{
+	parts := Parts{
 		Identity: identity, MeshKey: s.key, Book: book,
 		Overlay:  simOverlay{s.kernel.tun, s.cfg.Interface},
 		Underlay: &simUnderlay{Transport: s.transport, listen: s.cfg.Listen, hear: s.hear, forge: s.forge},
 		Gossip: func() (memberlist.Transport, error) {
 			return s.gossip.Join(s.address().String(), 7946), nil
 		},
-	}, hclog.New(&hclog.LoggerOptions{Name: s.cfg.Name, Output: &s.log, Level: hclog.Debug}))
+	}
+	if s.parts != nil {
+		s.parts(s, &parts)
+	}
+	s.node, err = New(s.cfg, parts, hclog.New(&hclog.LoggerOptions{Name: s.cfg.Name, Output: &s.log, Level: hclog.Debug}))
 	must()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel, s.ended = cancel, make(chan struct{})

@@ -280,6 +280,8 @@ func (l *link) logTry(r punch.Report) {
 	case r.Path != nil:
 		l.log.Info("direct path opened", "path", pathName(r.Path), "probes", r.Stats.Probes, "tries", r.Tries,
 			"took", r.Stats.Took.Round(time.Millisecond).String())
+	case l.m.usable && l.m.path.Kind() != packet.Relay:
+		l.log.Debug("no second direct path", "reason", r.Why, "probes", r.Stats.Probes)
 	default:
 		l.log.Info("no direct path", "reason", r.Why, "probes", r.Stats.Probes, "tries", r.Tries,
 			"next_try", r.NextIn.Round(time.Second).String())

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -101,7 +102,7 @@ func (w *natWorld) start(name string, host *simnet.Host, port uint16, seeds []st
 		Dialer: transport, Seeds: seeds, Keys: keys.Ref(), Routes: s.routes.Ref(),
 		Log: hclog.New(&hclog.LoggerOptions{Output: s.log, Level: hclog.Debug}),
 		P2P: true, NATDetection: true, UDP: udp, Cross: transport, STUN: prober.Ref(),
-		Candidates: func() punch.Local { return LocalOf(prober.Report()) },
+		Candidates: func() punch.Local { return localOf(prober.Report()) },
 		SeenAs: func(p packet.Path, done func(netip.AddrPort, error)) bool {
 			return prober.Ask(p, func(a nat.Answer) { done(a.Mapped, a.Err) })
 		},
@@ -133,6 +134,18 @@ func (w *natWorld) start(name string, host *simnet.Host, port uint16, seeds []st
 	s.stop = sync.OnceFunc(func() { cancel(); transport.Close(); running.Wait() })
 	w.t.Cleanup(s.stop)
 	return s
+}
+
+// localOf is what a report of the prober says to those who look for direct paths.
+func localOf(r *nat.Report) punch.Local {
+	b := r.Behaviour
+	return punch.Local{Offer: punch.Offer{
+		Candidates: slices.Clone(r.Candidates),
+		NAT: punch.NAT{
+			Mapping: punch.Dependence(b.Mapping), Filtering: punch.Dependence(b.Filtering),
+			Step: int16(b.Step), Preserves: b.Preserves,
+		},
+	}}
 }
 
 // admitAll is a key manager that knows everybody.

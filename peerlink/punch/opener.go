@@ -2,7 +2,6 @@ package punch
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -35,11 +34,17 @@ const (
 	// changeDelay gathers what changes together: addresses come one by one.
 	changeDelay = 500 * time.Millisecond
 	minCalled   = 500 * time.Millisecond // between two calls of the peer
+	// surveyTime is how long a node that has just started waits until it knows its
+	// NAT: a try without is half a try.
+	surveyTime = 1500 * time.Millisecond
 	// A path that lasts no longer was not worth the change.
 	flapTime = 30 * time.Second
 	// lingerTime is how long a second path of another kind is looked for.
 	lingerTime = 1500 * time.Millisecond
-	maxSkew    = 4
+	// maxBeside is how often UDP is tried beside fake TCP that works.
+	maxBeside   = 3
+	besidePause = 20 * time.Second
+	maxSkew     = 4
 )
 
 // state is what an Opener is doing.
@@ -57,7 +62,8 @@ const (
 // too often. It belongs to one goroutine. Its zero value is not usable: see [New].
 type Opener struct {
 	cfg   Config
-	local *Local // nil: not known yet
+	local *Local    // nil: not known yet
+	asked time.Time // when it was looked for first
 	look  Look
 
 	state  state
@@ -77,9 +83,11 @@ type Opener struct {
 	tries  int // without success, in a row
 	next   time.Time
 	pause  time.Duration
-	won    time.Time // when the last try succeeded
-	heard  time.Time // when the peer called last
-	result string    // of the last try, for people
+	won    time.Time   // when the last try succeeded
+	got    packet.Path // by it
+	beside int         // tries for UDP beside it
+	heard  time.Time   // when the peer called last
+	result string      // of the last try, for people
 	out    []Effect
 }
 
@@ -96,19 +104,26 @@ func New(cfg Config) *Opener {
 func (o *Opener) Next() time.Time {
 	switch o.state {
 	case idle:
-		if o.look.Wanted && o.mayCall() {
-			return o.next
+		if !o.look.Wanted || !o.mayCall() {
+			return time.Time{}
 		}
-		return time.Time{}
+		if ready := o.asked.Add(surveyTime); !o.surveyed() && o.next.Before(ready) {
+			return ready
+		}
+		return o.next
 	case calling:
 		if o.repeat.Before(o.due) {
 			return o.repeat
 		}
 	case trying:
-		if next := o.run.next(); o.linger.IsZero() || o.look.Direct == nil || next.Before(o.linger) {
-			return next
+		next := o.run.next()
+		if !o.linger.IsZero() && o.look.Direct != nil && o.linger.Before(next) {
+			next = o.linger
 		}
-		return o.linger
+		if at := o.run.movedAt.Add(followWithin); o.besides() && at.Before(next) {
+			next = at
+		}
+		return next
 	}
 	return o.due
 }
@@ -162,13 +177,33 @@ func (o *Opener) Step(now time.Time, in Input) []Effect {
 func (o *Opener) emit(e Effect) { o.out = append(o.out, e) }
 
 func (o *Opener) mayCall() bool {
-	return o.local != nil && len(o.local.Candidates) > 0 && o.look.Up && o.look.Direct == nil && (o.cfg.UDP || o.cfg.TCP)
+	return o.local != nil && len(o.local.Candidates) > 0 && o.look.Up && (o.look.Direct == nil || o.mayBeside()) && (o.cfg.UDP || o.cfg.TCP)
+}
+
+// mayBeside says whether a path over UDP is worth looking for although there is
+// fake TCP that a try has brought: when that began, UDP may not have been ready.
+func (o *Opener) mayBeside() bool {
+	p := o.look.Direct
+	return p != nil && p == o.got && p.Kind() == packet.RawTCP && o.cfg.UDP && o.beside < maxBeside && o.surveyed()
+}
+
+// surveyed says whether the own NAT is known, as far as it can be.
+func (o *Opener) surveyed() bool {
+	return o.local != nil && (o.local.NAT.Mapping != Unknown || !o.cfg.Search)
+}
+
+// ready says whether a try is worth while.
+func (o *Opener) ready(now time.Time) bool {
+	return o.local != nil && len(o.local.Candidates) > 0 && (o.surveyed() || now.Sub(o.asked) >= surveyTime)
 }
 
 func (o *Opener) looked(now time.Time, l Look) {
+	if o.asked.IsZero() {
+		o.asked = now
+	}
 	if l.Local != nil {
 		if o.local == nil || !o.local.sameAs(*l.Local) {
-			o.tries, o.pause = 0, 0
+			o.tries, o.pause, o.beside = 0, 0, 0
 			o.next = now.Add(o.jitter(changeDelay))
 		}
 		o.local = l.Local
@@ -184,7 +219,7 @@ func (o *Opener) looked(now time.Time, l Look) {
 // advance lets time do its part.
 func (o *Opener) advance(now time.Time) {
 	if o.state == idle {
-		if o.look.Wanted && o.mayCall() && !now.Before(o.next) {
+		if o.look.Wanted && o.mayCall() && o.ready(now) && !now.Before(o.next) {
 			o.begin(now, o.cfg.random(), false)
 		}
 		return
@@ -234,6 +269,8 @@ func (o *Opener) goOn(now time.Time) {
 	switch {
 	case o.run.inUse != nil && (over || !now.Before(o.linger) || o.run.complete()):
 		o.succeed(now)
+	case o.besides() && now.Sub(o.run.movedAt) >= followWithin:
+		o.kept(now)
 	case over:
 		o.fail(now, o.unanswered())
 	}
@@ -247,130 +284,6 @@ func (c Config) random() uint64 {
 	}
 }
 
-// begin starts a try, as the caller or as the one who is called.
-func (o *Opener) begin(now time.Time, try uint64, called bool) {
-	o.try, o.called, o.run, o.calls = try, called, nil, 0
-	o.before, o.linger = o.look.Direct, time.Time{}
-	o.own = Offer{}
-	if o.local != nil {
-		o.own = o.local.Offer
-		o.own.Candidates = slices.Clone(o.own.Candidates)
-		o.own = o.own.with(nil)
-	}
-	within := min(max(4*o.look.RTT, minGather), maxGather)
-	o.set(gathering, now, within)
-	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.stepped()}
-	if o.cfg.TCP {
-		g.Hold4, g.Hold6 = len(o.own.hosts(false)) > 0, len(o.own.hosts(true)) > 0
-		g.Ask = g.Hold4 && o.own.NAT.Mapping != Direct
-	}
-	if !g.Hold4 && !g.Hold6 && !g.Fresh {
-		o.gathered(now)
-		return
-	}
-	o.emit(g)
-}
-
-func (o *Opener) set(s state, now time.Time, within time.Duration) {
-	o.state, o.since, o.due = s, now, now.Add(within)
-}
-
-// gathered goes on with what was learnt.
-func (o *Opener) gathered(now time.Time) {
-	if !o.called {
-		o.set(calling, now, maxCalls*o.callEvery())
-		o.call(now)
-		return
-	}
-	o.emit(Answer{Try: o.try, Offer: o.own})
-	o.set(waiting, now, max(o.look.RTT/2, o.delay))
-}
-
-// callEvery leaves the peer the time to gather too.
-func (o *Opener) callEvery() time.Duration { return max(callEvery, 5*o.look.RTT) }
-
-func (o *Opener) call(now time.Time) {
-	o.calls++
-	o.repeat = now.Add(o.callEvery())
-	o.emit(Call{Try: o.try, Delay: o.look.RTT / 2, Offer: o.own})
-}
-
-// beCalled takes the peer's call.
-func (o *Opener) beCalled(now time.Time, c Called) {
-	if c.Try == 0 || !o.cfg.UDP && !o.cfg.TCP || o.local == nil || len(o.local.Candidates) == 0 {
-		return // the peer calls again
-	}
-	switch {
-	case o.state == idle:
-	case c.Try == o.try && o.called:
-		if o.state == waiting || o.state == trying {
-			o.emit(Answer{Try: o.try, Offer: o.own}) // the first one was lost
-		}
-		return
-	case !o.called && (o.state == gathering || o.state == calling):
-		if o.cfg.Chooses {
-			return // both called at once: the peer will answer ours
-		}
-		o.end()
-	case now.Sub(o.since) < time.Second:
-		return
-	default: // the peer knows nothing of this try any more
-		o.end()
-	}
-	if now.Sub(o.heard) < minCalled {
-		return
-	}
-	o.heard, o.peer, o.delay = now, c.Offer, c.Delay
-	o.begin(now, c.Try, true)
-}
-
-func (o *Opener) answered(now time.Time, a Answered) {
-	if o.state != calling || a.Try != o.try {
-		return
-	}
-	if a.Refused {
-		o.fail(now, "direct paths are switched off there")
-		o.next, o.pause = now.Add(maxPause), maxPause
-		return
-	}
-	o.peer = a.Offer
-	o.probe(now)
-}
-
-// probe begins the probing: both sides do at the same moment.
-func (o *Opener) probe(now time.Time) {
-	opt := options{udp: o.cfg.UDP, tcp: o.cfg.TCP, search: o.cfg.Search}
-	if o.own.NAT.stepped() && o.peer.NAT.stepped() {
-		if opt.udp && opt.tcp { // each would use up the ports that the other foresees
-			opt.udp = o.tries%2 == 0
-			opt.tcp = !opt.udp
-		}
-		if !o.cfg.Chooses {
-			opt.skew = o.tries / 2 % maxSkew
-		}
-	}
-	p := makePlan(o.own, o.peer, opt)
-	if p.empty() {
-		why := p.hopeless
-		if why == "" {
-			why = "no address of the one could be reached from the other"
-		}
-		o.fail(now, why)
-		o.next, o.pause = now.Add(maxPause), maxPause // nothing changes by trying
-		return
-	}
-	length := o.cfg.Timeout
-	if p.sockets == 0 && !p.spread.IsValid() {
-		length = min(length, quickWay+4*o.look.RTT)
-	}
-	hops := uint8(0)
-	if o.local != nil {
-		hops = o.local.Hops
-	}
-	o.set(trying, now, length)
-	o.run = newRun(now, o.try, p, length, hops, o.cfg.Chooses, o.cfg.Rand)
-}
-
 func (o *Opener) end() {
 	if o.state != idle {
 		o.emit(End{Try: o.try})
@@ -382,14 +295,26 @@ func (o *Opener) succeed(now time.Time) {
 	stats := o.run.stats
 	if p := o.run.second(); p != nil {
 		o.emit(Move{Path: p.path, RTT: p.rtt})
+		o.beside = maxBeside
 	}
 	o.end()
 	o.emit(Report{Path: o.look.Direct, Stats: stats, Tries: o.tries + 1})
 	if now.Sub(o.won) > flapTime {
 		o.tries, o.pause = 0, 0
 	}
-	o.won, o.result = now, ""
+	o.won, o.got, o.result = now, o.look.Direct, ""
 	o.next = now.Add(minPause)
+	if o.got.Kind() == packet.RawTCP {
+		o.next = now.Add(o.jitter(besidePause))
+	}
+}
+
+// kept ends a try whose path the link keeps beside the one in use.
+func (o *Opener) kept(now time.Time) {
+	stats, path := o.run.stats, o.run.moved
+	o.end()
+	o.beside = maxBeside
+	o.emit(Report{Path: path, Stats: stats, Tries: o.tries + 1})
 }
 
 func (o *Opener) fail(now time.Time, why string) {
@@ -399,6 +324,9 @@ func (o *Opener) fail(now time.Time, why string) {
 	}
 	o.end()
 	o.result = why
+	if o.look.Direct != nil {
+		o.beside++
+	}
 	o.later(now)
 	o.emit(Report{Why: why, Stats: stats, Tries: o.tries, NextIn: o.next.Sub(now)})
 }

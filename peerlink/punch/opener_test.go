@@ -206,6 +206,60 @@ func TestAPathThatIsLostAtOnceEndsInAnotherTry(t *testing.T) {
 	}
 }
 
+func TestUDPIsFoundBesideFakeTCPThatWasFirst(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 1, true)
+	w.deaf = true
+	w.start(0)
+	for _, n := range w.nodes {
+		n.tcp = true
+		l := n.local()
+		l.Candidates = append(l.Candidates, Candidate{Kind: 2, Transport: packet.RawTCP, Addr: l.Candidates[1].Addr})
+		look := n.look
+		look.Local = l
+		n.step(look)
+	}
+	if !w.run(5*time.Second, w.linked) || w.nodes[0].moved.Kind() != packet.RawTCP {
+		t.Fatal(w.nodes[0].o.Why(w.now))
+	}
+	w.run(2*lingerTime, func() bool { return !w.nodes[0].o.Busy() && !w.nodes[1].o.Busy() })
+	w.deaf = false
+	both := func() bool { return w.nodes[0].second != nil && w.nodes[1].second != nil }
+	if !w.run(2*besidePause, both) {
+		t.Fatal("no path over UDP")
+	}
+	w.run(10*time.Second, func() bool { return false })
+	for _, n := range w.nodes {
+		if n.second.Kind() != packet.UDP || n.look.Direct != n.moved || n.o.Busy() || len(n.reports) != 2 || n.reports[1].Path != n.second {
+			t.Errorf("%s: %+v", n.name, n.reports)
+		}
+	}
+	calls := w.nodes[0].effects["punch.Call"] + w.nodes[1].effects["punch.Call"]
+	w.run(time.Hour, func() bool { return false })
+	if more := w.nodes[0].effects["punch.Call"] + w.nodes[1].effects["punch.Call"] - calls; more != 0 {
+		t.Errorf("%d calls more", more)
+	}
+}
+
+func TestWhereUDPIsBlockedItIsNotLookedForForEver(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 1, true)
+	w.deaf = true
+	w.start(0, 1)
+	for _, n := range w.nodes {
+		n.tcp = true
+		l := n.local()
+		l.Candidates = append(l.Candidates, Candidate{Kind: 2, Transport: packet.RawTCP, Addr: l.Candidates[1].Addr})
+		look := n.look
+		look.Local = l
+		n.step(look)
+	}
+	w.run(24*time.Hour, func() bool { return false })
+	for _, n := range w.nodes {
+		if len(n.reports) > 1+2*maxBeside || n.sent > 300 {
+			t.Errorf("%s: %d tries, %d probes in a day", n.name, len(n.reports), n.sent)
+		}
+	}
+}
+
 func TestTriesInVainBecomeRareAndSayWhatWasDone(t *testing.T) {
 	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 9, false)
 	w.deaf = true
@@ -256,6 +310,31 @@ func TestBothCallingAtOnceMakeOneTry(t *testing.T) {
 		if n.effects["punch.Call"] > 2 || n.effects["punch.Answer"] > 1 || len(n.reports) != 1 {
 			t.Errorf("%s: %v, %d reports", n.name, n.effects, len(n.reports))
 		}
+	}
+}
+
+func TestANodeThatHasJustStartedWaitsUntilItKnowsItsNAT(t *testing.T) {
+	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 2, false)
+	n := w.nodes[0]
+	known := n.local()
+	n.nat.kind = NAT{}
+	w.start(0)
+	w.run(surveyTime/2, func() bool { return false })
+	if len(n.effects) != 0 {
+		t.Fatalf("%v", n.effects)
+	}
+	n.nat.kind = known.NAT
+	look := n.look
+	look.Local = known
+	n.step(look)
+	began := w.now
+	if !w.run(3*time.Second, w.linked) || w.now.Sub(began) > 2*time.Second {
+		t.Errorf("after %v: %s", w.now.Sub(began), n.o.Why(w.now))
+	}
+	w = newWorld(t, NAT{}, kinds["full cone"], 2, false)
+	w.start(0)
+	if !w.run(surveyTime+2*time.Second, w.linked) {
+		t.Errorf("a NAT that cannot be known: %s", w.nodes[0].o.Why(w.now))
 	}
 }
 

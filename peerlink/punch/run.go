@@ -50,11 +50,12 @@ type run struct {
 	spreadT time.Time
 	used    map[uint16]bool
 
-	proven []proven
-	moved  packet.Path // chosen
-	inUse  packet.Path // by the link
-	stats  Stats
-	out    []Effect
+	proven  []proven
+	moved   packet.Path // chosen
+	movedAt time.Time
+	inUse   packet.Path // by the link
+	stats   Stats
+	out     []Effect
 }
 
 // probing is the state of one target, or of a path on which the peer was heard.
@@ -374,6 +375,6 @@ func (r *run) choose(now time.Time) {
 		return
 	}
 	best := bestOf(r.proven)
-	r.moved = best.path
+	r.moved, r.movedAt = best.path, now
 	r.emit(Move{Path: best.path, RTT: best.rtt})
 }

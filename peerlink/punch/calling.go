@@ -1,0 +1,140 @@
+package punch
+
+import (
+	"slices"
+	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
+// begin starts a try, as the caller or as the one who is called.
+func (o *Opener) begin(now time.Time, try uint64, called bool) {
+	o.try, o.called, o.run, o.calls = try, called, nil, 0
+	o.before, o.linger = o.look.Direct, time.Time{}
+	o.own = Offer{}
+	if o.local != nil {
+		o.own = o.local.Offer
+		o.own.Candidates = slices.Clone(o.own.Candidates)
+		o.own = o.own.with(nil)
+	}
+	within := min(max(4*o.look.RTT, minGather), maxGather)
+	o.set(gathering, now, within)
+	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.stepped()}
+	if o.cfg.TCP && !o.hasTCP() {
+		g.Hold4, g.Hold6 = len(o.own.hosts(false)) > 0, len(o.own.hosts(true)) > 0
+		g.Ask = g.Hold4 && o.own.NAT.Mapping != Direct
+	}
+	if !g.Hold4 && !g.Hold6 && !g.Fresh {
+		o.gathered(now)
+		return
+	}
+	o.emit(g)
+}
+
+// besides says whether a path was found and the link stays where it was.
+func (o *Opener) besides() bool {
+	return o.before != nil && o.look.Direct == o.before && o.run.moved != nil
+}
+
+// hasTCP says whether fake TCP was there when the try began.
+func (o *Opener) hasTCP() bool { return o.before != nil && o.before.Kind() == packet.RawTCP }
+
+func (o *Opener) set(s state, now time.Time, within time.Duration) {
+	o.state, o.since, o.due = s, now, now.Add(within)
+}
+
+// gathered goes on with what was learnt.
+func (o *Opener) gathered(now time.Time) {
+	if !o.called {
+		o.set(calling, now, maxCalls*o.callEvery())
+		o.call(now)
+		return
+	}
+	o.emit(Answer{Try: o.try, Offer: o.own})
+	o.set(waiting, now, max(o.look.RTT/2, o.delay))
+}
+
+// callEvery leaves the peer the time to gather too.
+func (o *Opener) callEvery() time.Duration { return max(callEvery, 5*o.look.RTT) }
+
+func (o *Opener) call(now time.Time) {
+	o.calls++
+	o.repeat = now.Add(o.callEvery())
+	o.emit(Call{Try: o.try, Delay: o.look.RTT / 2, Offer: o.own})
+}
+
+// beCalled takes the peer's call.
+func (o *Opener) beCalled(now time.Time, c Called) {
+	if c.Try == 0 || !o.cfg.UDP && !o.cfg.TCP || !o.ready(now) {
+		return // the peer calls again
+	}
+	switch {
+	case o.state == idle:
+	case c.Try == o.try && o.called:
+		if o.state == waiting || o.state == trying {
+			o.emit(Answer{Try: o.try, Offer: o.own}) // the first one was lost
+		}
+		return
+	case !o.called && (o.state == gathering || o.state == calling):
+		if o.cfg.Chooses {
+			return // both called at once: the peer will answer ours
+		}
+		o.end()
+	case now.Sub(o.since) < time.Second:
+		return
+	default: // the peer knows nothing of this try any more
+		o.end()
+	}
+	if now.Sub(o.heard) < minCalled {
+		return
+	}
+	o.heard, o.peer, o.delay = now, c.Offer, c.Delay
+	o.begin(now, c.Try, true)
+}
+
+func (o *Opener) answered(now time.Time, a Answered) {
+	if o.state != calling || a.Try != o.try {
+		return
+	}
+	if a.Refused {
+		o.fail(now, "direct paths are switched off there")
+		o.next, o.pause = now.Add(maxPause), maxPause
+		return
+	}
+	o.peer = a.Offer
+	o.probe(now)
+}
+
+// probe begins the probing: both sides do at the same moment.
+func (o *Opener) probe(now time.Time) {
+	opt := options{udp: o.cfg.UDP, tcp: o.cfg.TCP && !o.hasTCP(), search: o.cfg.Search}
+	if o.own.NAT.stepped() && o.peer.NAT.stepped() {
+		if opt.udp && opt.tcp { // each would use up the ports that the other foresees
+			opt.udp = o.tries%2 == 0
+			opt.tcp = !opt.udp
+		}
+		if !o.cfg.Chooses {
+			opt.skew = o.tries / 2 % maxSkew
+		}
+	}
+	p := makePlan(o.own, o.peer, opt)
+	if p.empty() {
+		why := p.hopeless
+		if why == "" {
+			why = "no address of the one could be reached from the other"
+		}
+		o.fail(now, why)
+		o.next, o.pause = now.Add(maxPause), maxPause // nothing changes by trying
+		return
+	}
+	length := o.cfg.Timeout
+	if p.sockets == 0 && !p.spread.IsValid() {
+		length = min(length, quickWay+4*o.look.RTT)
+	}
+	hops := uint8(0)
+	if o.local != nil {
+		hops = o.local.Hops
+	}
+	o.set(trying, now, length)
+	o.run = newRun(now, o.try, p, length, hops, o.cfg.Chooses, o.cfg.Rand)
+}
