@@ -187,7 +187,7 @@ func (g *Gossip) start(now time.Time) error {
 	}
 	ip, port, err := transport.FinalAdvertiseAddr("", 0)
 	if err != nil {
-		transport.Shutdown()
+		_ = transport.Shutdown()
 		return fmt.Errorf("start gossip: %w", err)
 	}
 	addr, _ := netip.AddrFromSlice(ip)
@@ -209,7 +209,7 @@ func (g *Gossip) start(now time.Time) error {
 	g.restore(now)
 	g.settle(now) // so that the first push/pull has something to tell
 	if g.list, err = memberlist.Create(conf); err != nil {
-		transport.Shutdown()
+		_ = transport.Shutdown()
 		return fmt.Errorf("start gossip on %s: %w", g.name.place, err)
 	}
 	g.Log.Debug("gossip listens", "address", g.name.place, "device", g.Device)
@@ -243,8 +243,8 @@ func (g *Gossip) restore(now time.Time) {
 
 func (g *Gossip) stop() {
 	g.snapshot(time.Now())
-	g.list.Shutdown()
-	g.work.Wait() // they end with the transport
+	_ = g.list.Shutdown() // it has nothing to say of what is not its transport
+	g.work.Wait()         // they end with the transport
 }
 
 // join tries to join through whoever is due.

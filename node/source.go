@@ -153,9 +153,7 @@ func (s source) Status() control.StatusView {
 	}
 	tree := actorView(n.root.Tree())
 	v.Actors = tree.Children
-	for _, problem := range unwell(tree.Children, "") {
-		v.Problems = append(v.Problems, problem)
-	}
+	v.Problems = append(v.Problems, unwell(tree.Children, "")...)
 	v.Healthy = len(v.Problems) == 0
 	return v
 }

@@ -14,8 +14,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
-var pingFrame = wire.Ping{ID: 1}
-
 // star is a seed with two sites that know of each other only through gossip.
 func star(n *internet, change func(*Config)) (seed, a, b *site) {
 	n.t.Helper()

@@ -79,7 +79,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if server.Shutdown(drain) != nil {
 		_ = server.Close() // somebody does not read their answer
 	}
-	<-served
+	if late := <-served; err == nil && !errors.Is(late, http.ErrServerClosed) {
+		err = late
+	}
 	return err
 }
 

@@ -96,7 +96,8 @@ func (s *splitter) startGSO(h tun.Header, gso uint8, partial bool, limit int) ve
 	if !partial || h.GSOSize == 0 {
 		return malformed
 	}
-	l4, head := int(h.CsumStart), 0
+	l4 := int(h.CsumStart)
+	var head int
 	switch gso {
 	case tun.GSOTCPv4, tun.GSOTCPv6:
 		if l4+20 > len(s.p) {

@@ -53,13 +53,20 @@ func (d *Device) configure(cfg Config) error {
 func (d *Device) awaitIPv6() {
 	const patience, step = time.Second, time.Millisecond
 	for _, p := range d.addresses {
-		for waited := time.Duration(0); p.Addr().Is6() && !d.local(p.Addr()); waited += step {
-			if waited >= patience {
-				d.log.Warn("address is not in use yet", "interface", d.name, "address", p)
-				return
-			}
-			time.Sleep(step)
+		if p.Addr().Is4() || d.local(p.Addr()) {
+			continue
 		}
+		look, late := time.NewTicker(step), time.After(patience)
+		for used := false; !used; used = d.local(p.Addr()) {
+			select {
+			case <-look.C:
+				continue
+			case <-late:
+				d.log.Warn("address is not in use yet", "interface", d.name, "address", p)
+			}
+			break
+		}
+		look.Stop()
 	}
 }
 

@@ -109,4 +109,4 @@ func (id Identity) Signer() ed25519.PrivateKey { return id.key }
 func (id Identity) String() string { return id.id.Brief() }
 
 // Format keeps the private half out of every verb of fmt.
-func (id Identity) Format(f fmt.State, _ rune) { f.Write([]byte(id.String())) }
+func (id Identity) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(id.String())) }

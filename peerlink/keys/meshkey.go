@@ -74,6 +74,9 @@ func decodeKey(text string) (secret [32]byte, ok bool) {
 	return secret, false
 }
 
+// Links is the label of what the datagrams of links are sealed with.
+const Links = "links"
+
 // Derive returns the key for one use, told apart from all others by its label:
 // HKDF-SHA256 (RFC 5869) without salt and with the label as info.
 func (k MeshKey) Derive(label string) [32]byte {
@@ -88,4 +91,4 @@ func (k MeshKey) Derive(label string) [32]byte {
 func (MeshKey) String() string { return "(mesh key)" }
 
 // Format keeps the secret out of every verb of fmt.
-func (k MeshKey) Format(f fmt.State, _ rune) { f.Write([]byte(k.String())) }
+func (k MeshKey) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }

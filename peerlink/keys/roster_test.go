@@ -154,7 +154,7 @@ func TestRosterNeverBindsAnAddressTwice(t *testing.T) {
 			addresses = append(addresses, fmt.Sprintf("10.0.0.%d/24", 2+rng.IntN(30)))
 		}
 		h := hello(2+rng.IntN(12), "n", addresses...)
-		next := r
+		var next Roster
 		if rng.IntN(20) == 0 {
 			next = r.Forget(h.ID)
 		} else {
@@ -169,7 +169,6 @@ func TestRosterNeverBindsAnAddressTwice(t *testing.T) {
 			}
 		}
 		r = next
-		held := 0
 		seen := map[netip.Addr]bool{}
 		for _, e := range r.Entries() {
 			for _, p := range e.Addresses {
@@ -179,7 +178,7 @@ func TestRosterNeverBindsAnAddressTwice(t *testing.T) {
 				seen[p.Addr()] = true
 			}
 		}
-		if held = len(r.holder); held != len(seen) {
+		if held := len(r.holder); held != len(seen) {
 			t.Fatalf("step %d: %d bindings for %d addresses", step, held, len(seen))
 		}
 	}

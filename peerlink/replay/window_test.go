@@ -89,7 +89,7 @@ func FuzzWindow(f *testing.F) {
 		o := oracle{seen: map[uint64]bool{}}
 		at := uint64(1 << 20)
 		for _, s := range steps {
-			c := at
+			var c uint64
 			switch {
 			case s < 100:
 				at += uint64(s)

@@ -68,15 +68,6 @@ func newStation(t testing.TB, ns *nstest.NS, so Options, to TapOptions) *station
 	return s
 }
 
-func (s *station) interfaceIndex(t testing.TB, name string) int {
-	t.Helper()
-	l, err := s.resolver.handle.LinkByName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l.Attrs().Index
-}
-
 // until waits for the hop to satisfy ok, looking whenever it changes.
 func until(t testing.TB, n *NextHop, what string, ok func() bool) {
 	t.Helper()

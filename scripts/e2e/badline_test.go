@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -14,17 +13,6 @@ import (
 	"github.com/openbmx/lightweight-tunnel/scripts/impair"
 	"github.com/openbmx/lightweight-tunnel/scripts/lab"
 )
-
-// unfinished runs tests of what is known to be missing.
-var unfinished = flag.Bool("unfinished", false, "run the tests of features that are not there yet, too")
-
-// missing skips a test of something that the program does not do yet.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if !*unfinished {
-		t.Skip("not there yet: " + what + " (-unfinished tries nevertheless)")
-	}
-}
 
 // badLine is a site and the seed with a bad line between them. The line is
 // perfect but for 10 ms each way until a test turns knobs.
