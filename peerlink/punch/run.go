@@ -22,6 +22,7 @@ const (
 
 	spreadRate   = 500 // probes a second
 	spreadEvery  = 10 * time.Millisecond
+	mostAtOnce   = 20 // after a pause
 	socketPass   = 64 // of the birthday's sockets at once
 	secondPass   = 1500 * time.Millisecond
 	udpFirst     = 200 * time.Millisecond // for UDP, if fake TCP was there before it
@@ -235,9 +236,9 @@ func (r *run) passing() bool { return r.pass < 2*len(r.sockets) && !r.has(packet
 func (r *run) pour(now time.Time) {
 	if r.spreading() && !now.Before(r.spreadT) {
 		// As many as belong to the time that has passed, but no burst after a pause.
-		n := int(now.Sub(r.spreadT)*spreadRate/time.Second) + spreadRate*int(spreadEvery)/int(time.Second)
+		n := int((now.Sub(r.spreadT) + spreadEvery) * spreadRate / time.Second)
 		r.spreadT = now.Add(spreadEvery)
-		for range min(n, 4*spreadRate/100, maxSpread-r.spread) {
+		for range min(n, mostAtOnce, maxSpread-r.spread) {
 			r.spread++
 			r.stats.Spread++
 			r.send(now, Probe{Remote: netip.AddrPortFrom(r.plan.spread, r.anyPort())})
