@@ -52,7 +52,8 @@ const (
 
 	reachFresh = 90 * time.Second // as long as it is believed
 	noFresh    = 3 * time.Second  // the same of a no
-	soughtFor  = time.Minute
+	soughtFor  = 10 * time.Second
+	mostSought = 3 // questions for another node's sake; who still wants it asks again
 
 	// How often relays are asked: of one that is in use whether there is a better
 	// one; of a direct path that carries traffic, to know where to fall back to.
@@ -203,24 +204,26 @@ func (l *link) askEvery(now time.Time) (every time.Duration, hops uint8) {
 	busy := m.carrying(now) && m.usage.sent-l.asking.sent >= askPackets
 	switch {
 	case m.usable && m.path.Kind() != packet.Relay && m.doubting(now):
-		return time.Second, hops
+		return time.Second, 1 // a way that must be found first is none to fall back to
 	case m.usable && m.path.Kind() != packet.Relay:
 		if busy {
-			return askInCase, hops
+			return askInCase, 1
 		}
 		return 0, 0
 	case m.usable && (busy || m.doubting(now)):
-		if slices.ContainsFunc(m.relays, func(r relayWay) bool { return r.reaches }) && !m.doubting(now) {
+		if slices.ContainsFunc(m.relays, reaching) && !m.doubting(now) {
 			return askInUse, hops
 		}
 		return backoff, hops
 	case !m.usable && now.Before(m.wanted):
 		return backoff, hops
-	case now.Before(l.asking.sought):
+	case now.Before(l.asking.sought) && l.asking.tries < mostSought && !slices.ContainsFunc(m.relays, reaching):
 		return backoff, l.asking.hops
 	}
 	return 0, 0
 }
+
+func reaching(r relayWay) bool { return r.reaches }
 
 // nearest are the relays to ask: seeds, and those with the shortest way.
 func (l *link) nearest() []*Peer {
