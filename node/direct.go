@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors"
@@ -103,14 +104,27 @@ func (n *Node) direct(links *peerlink.Config) {
 // local is what the prober knows in the words of the search for direct paths.
 func (n *Node) local(r *nat.Report) punch.Local {
 	b := r.Behaviour
+	candidates := r.Candidates
+	if n.UDP == nil {
+		// Nothing may listen on this node, but fake TCP can be opened from its addresses.
+		candidates = slices.Clone(candidates)
+		for _, a := range r.Hosts[:min(len(r.Hosts), maxSources)] {
+			if a.IsGlobalUnicast() && a.Zone() == "" {
+				candidates = append(candidates, nat.Candidate{Kind: message.Host, Transport: packet.RawTCP, Addr: netip.AddrPortFrom(a.Unmap(), 0)})
+			}
+		}
+	}
 	return punch.Local{Offer: punch.Offer{
 		NAT: punch.NAT{
 			Mapping: dependences[b.Mapping], Filtering: dependences[b.Filtering],
 			Step: int16(b.Step), Preserves: b.Preserves,
 		},
-		Candidates: r.Candidates,
+		Candidates: candidates,
 	}}
 }
+
+// maxSources bounds the addresses from which fake TCP is opened.
+const maxSources = 6
 
 var dependences = [...]punch.Dependence{
 	nat.Unknown: punch.Unknown, nat.Direct: punch.Direct, nat.EndpointIndependent: punch.EndpointIndependent,

@@ -28,7 +28,7 @@ func (a *actor) publish(r Report) {
 			all = appendNew(all, Candidate{Addr: m, Kind: message.Mapped, Transport: packet.UDP})
 		}
 	}
-	r.Candidates = all[:min(len(all), message.MaxCandidates)]
+	r.Candidates, r.Hosts = all[:min(len(all), message.MaxCandidates)], a.hosts
 	old := a.Report()
 	a.report.Store(&r)
 	if !r.same(old) {

@@ -11,10 +11,12 @@ import (
 // Report is what a [Prober] knows. It is immutable.
 type Report struct {
 	When      time.Time // of the newest answers; zero: none yet
+	Ended     time.Time // of the newest survey that came to its end; zero: none yet
 	Behaviour Behaviour
 	// Candidates are where this node may be reached: interfaces, then ports that the
 	// router forwards, then what others see of the data socket.
 	Candidates []Candidate
+	Hosts      []netip.Addr // of the interfaces, whether or not anything is received there
 	// Mapped4 and Mapped6 are the data socket as others see it; not valid if unknown.
 	Mapped4, Mapped6 netip.AddrPort
 	// Observed are the endpoints that a fresh socket got for one destination after
