@@ -19,7 +19,8 @@ import (
 const (
 	veth      = "bare veth"
 	wireguard = "wireguard-go"
-	ours      = "lightweight-tunnel"
+	ours      = "lightweight-tunnel" // over fake TCP
+	oursUDP   = "the same over UDP"
 )
 
 // contender is one way from the left to the right host of a pair of its own.
@@ -43,7 +44,9 @@ func (p plan) start(ctx context.Context, l *lab.Lab, name string, setting lab.Of
 	case wireguard:
 		err = c.startWireguard(ctx, l)
 	case ours:
-		err = c.startNodes(l, p.node)
+		err = c.startNodes(l, p.node, "rawtcp")
+	case oursUDP:
+		err = c.startNodes(l, p.node, "udp")
 	}
 	if err != nil {
 		return nil, err
@@ -55,17 +58,17 @@ func (p plan) start(ctx context.Context, l *lab.Lab, name string, setting lab.Of
 }
 
 // startNodes starts our seed on the right and a site on the left.
-func (c *contender) startNodes(l *lab.Lab, binary string) error {
+func (c *contender) startNodes(l *lab.Lab, binary, transport string) error {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return err
 	}
-	keyFile := filepath.Join(l.Dir(), "key")
+	keyFile := filepath.Join(l.Dir(), "key-"+transport)
 	if err := os.WriteFile(keyFile, []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
 		return err
 	}
 	c.target = "10.77.0.1"
-	common := []string{"--key-file", keyFile, "--interface", "lt0"}
+	common := []string{"--key-file", keyFile, "--interface", "lt0", "--transport", transport}
 	right, err := c.pair.Right.StartNode(lab.NodeConfig{Binary: binary, Args: append(common, "--name", "right", "--listen", "0.0.0.0:9000", "--address", c.target+"/24")})
 	if err != nil {
 		return err
@@ -114,12 +117,12 @@ func (c *contender) logs() string {
 // startProfile records where our nodes spend their time until the returned
 // function is called.
 func (p plan) startProfile(c *contender, setting lab.Offload, kase string) (stop func()) {
-	if p.profile == "" || c.name != ours {
+	if p.profile == "" || c.name != ours && c.name != oursUDP {
 		return func() {}
 	}
 	var recorders []*exec.Cmd
 	for i, side := range []string{"left", "right"} {
-		path := filepath.Join(p.profile, fmt.Sprintf("%d-%s-%s.perf", int(setting), kase, side))
+		path := filepath.Join(p.profile, fmt.Sprintf("%d-%s-%s-%s.perf", int(setting), kase, strings.ReplaceAll(c.name, " ", "-"), side))
 		cmd := exec.Command("perf", "record", "-q", "-g", "-F", "499", "-o", path, "-p", fmt.Sprint(c.processes[i].PID))
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {

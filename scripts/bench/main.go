@@ -84,7 +84,7 @@ func parse(args []string) (p plan, check bool, err error) {
 	node := flags.String("node", "bin/lightweight-tunnel", "our binary")
 	only := flags.String("only", "", "regular expression: only these cases ("+caseNames()+")")
 	setting := flags.String("setting", "", "regular expression: only these settings (veth, gro, none)")
-	contenders := flags.String("contenders", "", "regular expression: only these ("+veth+", "+wireguard+", "+ours+")")
+	contenders := flags.String("contenders", "", "regular expression: only these ("+veth+", "+wireguard+", "+ours+", "+oursUDP+")")
 	flags.IntVar(&p.seconds, "seconds", 3, "how long each measurement takes")
 	flags.IntVar(&p.repeats, "repeats", 3, "how often each is taken; the median counts")
 	flags.StringVar(&p.profile, "profile", "", "directory for a `perf record` of our two nodes in each case (build with STRIP= for symbols)")
@@ -113,7 +113,7 @@ func parse(args []string) (p plan, check bool, err error) {
 	if err != nil {
 		return p, check, fmt.Errorf("-contenders: %w", err)
 	}
-	for _, name := range []string{veth, wireguard, ours} {
+	for _, name := range []string{veth, wireguard, ours, oursUDP} {
 		if some.MatchString(name) {
 			p.contenders = append(p.contenders, name)
 		}
