@@ -133,7 +133,7 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 	}
 	private, _ := parts.Identity.Static()
 	links := peerlink.Config{
-		ID: n.hello.ID, Static: private, MeshKey: parts.MeshKey.Derive("links"),
+		ID: n.hello.ID, Static: private, MeshKey: parts.MeshKey.Derive(keys.Links),
 		Hello:  func() message.Hello { return n.hello },
 		Dialer: parts.Underlay, Seeds: cfg.Seeds,
 		MTU: cfg.MTU, Keepalive: cfg.Keepalive, SendQueue: cfg.SendQueue,

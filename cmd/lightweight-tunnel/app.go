@@ -48,7 +48,7 @@ The flags below are the short way to write "node run": -m server -l ... or -m cl
 				HideHelpCommand: true,
 				Action:          needsCommand,
 			},
-			genkeyCommand(), versionCommand(), completionCommand(), manCommand(),
+			doctorCommand(), genkeyCommand(), versionCommand(), completionCommand(), manCommand(),
 		},
 	}
 	app.OnUsageError = onUsageError

@@ -39,11 +39,11 @@ func (f *fieldFlag) Serialize() string { return alreadySet }
 // IsBoolFlag lets a switch stand without a value.
 func (f *fieldFlag) IsBoolFlag() bool { return f.kind == config.Switch }
 
-// nodeFlags are the flags of all fields that have one.
-func nodeFlags() []cli.Flag {
+// nodeFlags are the flags of the named fields, or of all that have one.
+func nodeFlags(names ...string) []cli.Flag {
 	var all []cli.Flag
 	for _, f := range config.Fields() {
-		if len(f.Flags) == 0 {
+		if len(f.Flags) == 0 || len(names) > 0 && !slices.Contains(names, f.Name) {
 			continue
 		}
 		usage := f.Usage

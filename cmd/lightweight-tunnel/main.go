@@ -18,7 +18,7 @@ const (
 	exitDone      = 0
 	exitFailed    = 1 // at run time
 	exitUsage     = 2 // the command line or the configuration is wrong
-	exitUnhealthy = 3 // `node peers` ran and found something
+	exitUnhealthy = 3 // `node peers` or `doctor` ran and found something
 	exitNoNode    = 4 // no node is running here
 )
 

@@ -14,6 +14,9 @@ const (
 	shortKey       = 12 // characters: below this a passphrase is guessed too soon
 )
 
+// noKey is the problem of a node without a key.
+var noKey = Problem{Where: "mesh key", Text: "there is none; make one with `lightweight-tunnel genkey > FILE` and pass --key-file FILE to every node"}
+
 // resolveKey takes the mesh key from the first of these that has one:
 //
 //  1. the flag --key or --key-file (both together are an error)
@@ -65,7 +68,7 @@ func (c *Config) resolveKey(found []setting, file string, loose bool, getenv fun
 	switch key := c.Key.Reveal(); {
 	case len(ps) > 0:
 	case key == "":
-		ps.add("mesh key", "", "there is none; make one with `lightweight-tunnel genkey > FILE` and pass --key-file FILE to every node")
+		ps = append(ps, noKey)
 	case strings.HasPrefix(key, placeholderKey):
 		ps.add("mesh key", "", "it is still the template's placeholder (from %s); replace it with the output of `lightweight-tunnel genkey`", c.KeySource)
 	case len(key) < shortKey:

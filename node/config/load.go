@@ -29,20 +29,43 @@ type Input struct {
 // file and the file the default. The error is [Problems]; warnings are
 // sentences for the user. Nothing outside this process changes.
 func Load(in Input) (cfg Config, warnings []string, err error) {
+	cfg, found, warnings, ps := read(in)
+	if found == nil {
+		return cfg, nil, ps // what is missing in an unreadable file is not worth a complaint
+	}
+	general := in.File
+	if general == "" {
+		general = "command line"
+	}
+	ps = append(ps, cfg.validate(found, general)...)
+	return cfg, warnings, ps.asError()
+}
+
+// Read is Load for commands that can do with less than a node needs: what is
+// missing, the key too, is no problem.
+func Read(in Input) (cfg Config, warnings []string, err error) {
+	cfg, _, warnings, ps := read(in)
+	ps = slices.DeleteFunc(ps, func(p Problem) bool { return p == noKey })
+	return cfg, warnings, ps.asError()
+}
+
+// read merges and checks each value by itself. found is nil only if the file
+// cannot be read.
+func read(in Input) (cfg Config, found []setting, warnings []string, ps Problems) {
 	if in.Getenv == nil {
 		in.Getenv = os.Getenv
 	}
 	if in.Hostname == nil {
 		in.Hostname = os.Hostname
 	}
-	var ps Problems
-	var found []setting
+	found = []setting{}
 	var loose bool
 	if in.File != "" {
-		var whole bool
-		if found, loose, whole, ps = readFile(in.File); !whole {
-			return Default(), nil, ps // what is missing in an unreadable file is not worth a complaint
+		inFile, open, whole, problems := readFile(in.File)
+		if !whole {
+			return Default(), nil, nil, problems
 		}
+		found, loose, ps = append(found, inFile...), open, problems
 	}
 	for _, g := range in.Flags {
 		f, ok := fieldNamed(g.Field)
@@ -62,12 +85,7 @@ func Load(in Input) (cfg Config, warnings []string, err error) {
 	if cfg.Name == "" {
 		cfg.Name = nameFrom(in.Hostname)
 	}
-	general := in.File
-	if general == "" {
-		general = "command line"
-	}
-	ps = append(ps, cfg.validate(found, general)...)
-	return cfg, keyWarnings, ps.asError()
+	return cfg, found, keyWarnings, ps
 }
 
 // apply runs the setters, file first. A field that a flag sets is checked in

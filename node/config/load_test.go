@@ -238,3 +238,17 @@ func acceptOnly(t *testing.T, text string) routes.Policy {
 	}
 	return p
 }
+
+func TestReadTakesWhatThereIsAndStillRefusesWhatIsWrong(t *testing.T) {
+	none := func(string) string { return "" }
+	cfg, _, err := Read(Input{Flags: []Given{{Field: "seeds", Flag: "seed", Values: []string{"a.example.org:9000"}}}, Getenv: none})
+	if err != nil || len(cfg.Seeds) != 1 || !cfg.Key.IsZero() {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	if _, _, err := Read(Input{Flags: []Given{{Field: "seeds", Flag: "seed", Values: []string{"nowhere"}}}, Getenv: none}); err == nil {
+		t.Error("a seed without a port was taken")
+	}
+	if _, _, err := Read(Input{File: t.TempDir() + "/missing.json", Getenv: none}); err == nil {
+		t.Error("a file that is not there was taken")
+	}
+}

@@ -201,7 +201,7 @@ func (a *actor) conclude(now time.Time, s *survey, final bool) {
 	}
 	r.Tried = slices.Clone(s.tried)
 	if final {
-		r.Problems = a.problemsOf(s)
+		r.Ended, r.Problems = now, a.problemsOf(s)
 	}
 	a.publish(r)
 }

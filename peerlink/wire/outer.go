@@ -52,21 +52,29 @@ func NewOuter(key [32]byte, masker *Masker) Outer {
 // Append seals h behind dst as one masked datagram of at most limit bytes, or of
 // its least length if that is more.
 func (o Outer) Append(dst []byte, h Handshake, limit int) []byte {
-	var random [NonceLen + 1]byte
+	var random [1]byte
 	rand.Read(random[:]) // never fails
 	least := HandshakeOverhead + len(h.Body)
-	padding := min(int(random[NonceLen]), maxPadding, max(limit-least, 0))
+	return o.AppendSized(dst, h, least+min(int(random[0]), maxPadding, max(limit-least, 0)))
+}
+
+// AppendSized is Append for a datagram of exactly size bytes, or of its least
+// length if that is more: for finding out what sizes a path takes.
+func (o Outer) AppendSized(dst []byte, h Handshake, size int) []byte {
+	var nonce [NonceLen]byte
+	rand.Read(nonce[:]) // never fails
+	padding := max(size-HandshakeOverhead-len(h.Body), 0)
 
 	start := len(dst)
 	dst = append(dst, byte(h.Kind))
-	dst = append(dst, random[:NonceLen]...)
+	dst = append(dst, nonce[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, h.Sender)
 	dst = binary.BigEndian.AppendUint32(dst, h.Receiver)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(h.Body)))
 	dst = append(dst, h.Body...)
 	dst = append(dst, make([]byte, padding)...)
 	plain := dst[start+HeaderLen:]
-	sealed := o.aead.Seal(plain[:0:0], random[:NonceLen], plain, []byte{byte(h.Kind)})
+	sealed := o.aead.Seal(plain[:0:0], nonce[:], plain, []byte{byte(h.Kind)})
 	dst = append(dst[:start+HeaderLen], sealed...)
 	o.masker.Mask(dst[start:])
 	return dst

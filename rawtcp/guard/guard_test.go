@@ -226,10 +226,17 @@ func TestWhatAKilledProcessLeftIsRemovedAndALivingOnesIsNot(t *testing.T) {
 			killed := newGuard(t, b, Options{Mode: mode, XDP: true, Owner: "killed"})
 			set(t, b, killed, 9000)
 			killed.owner.release() // all that a killed process does
+			// Its program of tcx lives on in this process alone.
+			if found := leftovers(t, b); (len(found) == 0) != (mode == TCX) {
+				t.Errorf("left by the killed one, as listed: %+v", found)
+			}
 			living := newGuard(t, b, Options{Mode: mode, XDP: true, Owner: "living"})
 			set(t, b, living, 9001)
 			if got := p.answers(t, far4, 9000, 9001, 9002); !got[9000] || got[9001] {
 				t.Fatalf("resets from %v", got)
+			}
+			if found := leftovers(t, b); len(found) != 0 {
+				t.Errorf("a living one's rules are listed as left over: %+v", found)
 			}
 			third := newGuard(t, b, Options{Mode: mode, XDP: true, Owner: "third"})
 			if got := p.answers(t, far4, 9001, 9002); got[9001] {
@@ -245,6 +252,17 @@ func TestWhatAKilledProcessLeftIsRemovedAndALivingOnesIsNot(t *testing.T) {
 			}
 		})
 	}
+}
+
+// leftovers are those in a namespace.
+func leftovers(t *testing.T, ns *nstest.NS) (found []Leftover) {
+	t.Helper()
+	var err error
+	ns.Do(func() { found, err = Leftovers() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 func TestTwoGuardsOfOneOwnerAreRefused(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // network namespace removes it.
 type Leftover struct {
 	What   string // in words
-	Remove string // the command that removes it by hand
+	Remove string // the command that takes away its effect by hand
 }
 
 // Leftovers lists what guards left behind whose process is gone, in the network
@@ -43,7 +43,7 @@ func Leftovers() ([]Leftover, error) {
 	for _, c := range deadChains(dead) {
 		all = append(all, Leftover{
 			fmt.Sprintf("%s chain %s in table %s", c.program, c.chain, c.place.table),
-			fmt.Sprintf("%[1]s -t %[2]s -S | sed -n '/%[3]s/s/^-A/-D/p'", c.program, c.place.table, c.chain),
+			fmt.Sprintf("%s -t %s -F %s", c.program, c.place.table, c.chain),
 		})
 	}
 	return all, nil

@@ -133,3 +133,12 @@ func writeFile(path string, b []byte) error {
 	}
 	return os.Rename(f.Name(), path)
 }
+
+// Changed are the names of the values that were changed since the last boot and
+// not put back, the oldest first.
+func (m *Memory) Changed() (names []string) {
+	for _, c := range m.note.Changes {
+		names = append(names, c.Name)
+	}
+	return names
+}
