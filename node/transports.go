@@ -69,7 +69,8 @@ func openTransports(cfg config.Config, device string, stun stunHook, log hclog.L
 // openUDP opens the port that the user names; otherwise that of fake TCP, so that
 // one address serves both; otherwise any.
 func openUDP(cfg config.Config, device string, stun stunHook, log hclog.Logger) (*udp.Transport, error) {
-	c := udp.Config{Port: uint16(cfg.P2PPort), Log: log.Named("udp"), ExcludeInterfaces: []string{device}, STUN: stun}
+	c := udp.Config{Port: uint16(cfg.P2PPort), Log: log.Named("udp"), ExcludeInterfaces: []string{device}, STUN: stun,
+		RoutesElsewhere: cfg.Transport != "udp"}
 	for _, a := range cfg.Listen {
 		c.Listen = append(c.Listen, a.Addr())
 		if c.Port == 0 {

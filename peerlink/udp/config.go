@@ -20,6 +20,9 @@ type Config struct {
 	// family without an address here is not served.
 	Listen []netip.Addr
 	Log    hclog.Logger // nil: none
+	// RoutesElsewhere says that another transport of this host tells the log of
+	// changed routes: this one does so at the level of debugging only.
+	RoutesElsewhere bool
 	// ExcludeInterfaces are never sent through nor received from: our own TUN
 	// devices. They need not exist yet.
 	ExcludeInterfaces []string

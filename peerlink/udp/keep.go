@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 const (
@@ -30,7 +32,10 @@ func (t *Transport) Run(ctx context.Context) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	watching := make(chan error, 1)
-	go func() { watching <- t.router.run(ctx, t.routesChanged) }()
+	go func() {
+		watching <- together(ctx, func(ctx context.Context) error { return t.router.run(ctx, t.routesChanged) },
+			func(ctx context.Context) error { return link.Govern(ctx, t.govern) })
+	}()
 	ended := false
 	defer func() {
 		cancel()

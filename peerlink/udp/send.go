@@ -47,6 +47,7 @@ func (p *Path) send(t *packet.Train, hops uint8) error {
 		return net.ErrClosed
 	}
 	sent, errno := p.burst(t, w, outgoing{source: to.source, ifindex: to.ifindex, hops: hops})
+	p.socket.took(min(sent*t.SlotSize(), len(t.Bytes())), errno)
 	p.socket.leave()
 	if errno == 0 {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 // socket is one UDP socket of one family. Its descriptor is used only between
@@ -27,6 +28,10 @@ type socket struct {
 	shut     atomic.Bool
 	adopted  atomic.Int32 // paths; may be one too high for a moment
 	released atomic.Bool  // to be closed with the last adopted path
+
+	sent    atomic.Uint64   // bytes, see link.SendQueue
+	refused atomic.Uint64   // bursts for which there was no room
+	queue   *link.SendQueue // of the governor
 }
 
 // socketID is a [packet.Socket] in one of the families that it serves.
@@ -72,7 +77,7 @@ func openSocket(id socketID, addr netip.AddrPort, cfg *Config) (*socket, error) 
 	if err != nil {
 		return nil, fmt.Errorf("open UDP socket: %w", err)
 	}
-	s := &socket{socketID: id, fd: fd}
+	s := &socket{socketID: id, fd: fd, queue: link.NewSendQueue(cfg.SendBuffer)}
 	s.users.Store(1)
 	if err := s.configure(cfg); err != nil {
 		s.close()

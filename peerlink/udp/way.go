@@ -98,6 +98,9 @@ func (r *router) open(cfg *Config) (err error) {
 	if r.resolver, err = link.NewResolver(cfg.Log.Named("link")); err != nil {
 		return fmt.Errorf("watching routes: %w", err)
 	}
+	if cfg.RoutesElsewhere {
+		r.resolver.Quiet()
+	}
 	r.exclude = cfg.ExcludeInterfaces
 	for _, name := range r.exclude {
 		r.resolver.Refuse(name)
@@ -127,28 +130,13 @@ func (r *router) close() (err error) {
 // run keeps the ways right until ctx ends, and calls changed after every change
 // of routes.
 func (r *router) run(ctx context.Context, changed func()) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 2)
-	follow := func(f func() error) {
-		defer func() {
-			if p := recover(); p != nil {
-				ended <- fmt.Errorf("panic: %v", p)
-			}
-		}()
-		ended <- f()
-	}
-	go follow(func() error { return r.resolver.Run(ctx) })
-	go follow(func() error {
+	return together(ctx, r.resolver.Run, func(ctx context.Context) error {
 		return r.watcher.Watch(ctx, nil, nil, func(c link.Change) {
 			if c.Routes {
 				changed()
 			}
 		})
 	})
-	first := <-ended
-	cancel()
-	return errors.Join(first, <-ended)
 }
 
 // excluded says whether an interface is one that we never use.

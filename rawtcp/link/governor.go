@@ -1,11 +1,6 @@
 package link
 
-import (
-	"context"
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 // governor bounds what waits in the kernel behind one socket, so that a slow
 // interface has no standing queue of ours before it (as CoDel, RFC 8289, it looks
@@ -28,6 +23,7 @@ type governor struct {
 
 const (
 	governEvery   = 10 * time.Millisecond
+	governIdle    = 100 * time.Millisecond
 	governWindow  = 100 * time.Millisecond // RFC 8289's interval
 	queueTarget   = 20 * time.Millisecond  // a standing queue of so much is too much
 	queueAllowed  = 35 * time.Millisecond  // beside the super-segment that is being added
@@ -72,40 +68,4 @@ func (g *governor) step(now time.Time, queued int, sent, refused uint64) int {
 	}
 	g.began, g.least, g.refuse = now, queued, refused
 	return g.limit
-}
-
-// Govern keeps the queues behind the sockets short, until ctx ends.
-func (s *Sender) Govern(ctx context.Context) error {
-	tick := time.NewTicker(governEvery)
-	defer tick.Stop()
-	most := 2 * s.buffer // the kernel doubles what it is told
-	fds := s.sockets.all()
-	var governors [len(fds)]governor
-	var told [len(fds)]int
-	for i := range governors {
-		governors[i], told[i] = governor{most: most}, most
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-tick.C:
-			for i, fd := range fds {
-				if fd < 0 || s.closed.Load() {
-					continue
-				}
-				queued, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
-				if err != nil {
-					continue
-				}
-				limit := governors[i].step(now, max(queued-1, 0), s.sent.Load(), s.refused.Load())
-				if limit != told[i] {
-					told[i] = limit
-					if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, limit/2) != nil {
-						_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, limit/2)
-					}
-				}
-			}
-		}
-	}
 }

@@ -29,6 +29,7 @@ var ErrNoRoute = errors.New("no route")
 // namespace of the thread that called [NewResolver].
 type Resolver struct {
 	log     hclog.Logger
+	quiet   atomic.Bool                // see Quiet
 	handle  *netlink.Handle            // questions of which netlink knows the form
 	socket  map[int]*nl.SocketHandle   // the other questions
 	table   *LocalTable                // questions for our own addresses
@@ -133,6 +134,10 @@ func (r *Resolver) Refuse(ifname string) {
 	r.resolveAll()
 }
 
+// Quiet has changes of routes logged for debugging only: another Resolver of this
+// host tells of them.
+func (r *Resolver) Quiet() { r.quiet.Store(true) }
+
 func (r *Resolver) refused(name string) bool {
 	for _, n := range *r.refuse.Load() {
 		if n == name {
@@ -175,7 +180,11 @@ func (r *Resolver) resolve(n *NextHop) {
 	if is.source.IsValid() {
 		source = is.source.String()
 	}
-	r.log.Info("underlay route changed", "remote", n.dst, "interface", name, "source", source, "up", is.ready)
+	level := hclog.Info
+	if r.quiet.Load() {
+		level = hclog.Debug
+	}
+	r.log.Log(level, "underlay route changed", "remote", n.dst, "interface", name, "source", source, "up", is.ready)
 }
 
 // poke asks Run to look at all routes again. It never waits.
