@@ -129,6 +129,7 @@ type host struct {
 	opened  int
 	broken  bool // cannot open sockets
 	dialled atomic.Int64
+	dials   atomic.Int64 // those that are under way too
 	closed  atomic.Int64
 }
 
@@ -354,7 +355,9 @@ func (d held) Cross(packet.Crossing, func(packet.Path, error)) func() {
 }
 func (d held) Dial(remote netip.AddrPort, done func(packet.Path, error)) func() {
 	w := d.h.w
-	time.AfterFunc(2*w.latency, func() {
+	// One after the other, as the SYNs are that the router maps.
+	after := time.Duration(d.h.dials.Add(1)) * time.Microsecond
+	time.AfterFunc(2*w.latency+after, func() {
 		w.mu.Lock()
 		there := w.hosts[remote.Addr()] != nil
 		w.mu.Unlock()
