@@ -106,7 +106,9 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	}
 	f.grow(int(ahead) + 1)
 	for int16(s.Seq-f.end) > 0 { // holes between what came before and this
-		*f.at(f.end) = place{zero: now, limit: now + r.patience(s)}
+		hole := place{zero: now, limit: now + r.patience(s)}
+		hole.limit = r.limit(&hole)
+		*f.at(f.end) = hole
 		f.end++
 	}
 	p := f.at(s.Seq)
@@ -143,7 +145,7 @@ func (r *Receiver) limit(hole *place) int64 {
 	case r.insured:
 		return min(hole.limit, hole.zero+r.parityTime)
 	}
-	return min(hole.limit, hole.zero+reorderWait)
+	return hole.zero
 }
 
 // drain hands on what is due, in order, and gives up holes whose time is over.
