@@ -54,6 +54,11 @@ func Classify(e Evidence) Behaviour {
 	}
 	if b.Mapping == Direct {
 		b.Preserves = false // there is nothing to preserve
+		if b.Filtering == AddressDependent && e.OtherAddress == NotTried {
+			// One address only: nearly no firewall looks at addresses without ports.
+			b.Filtering = EndpointIndependent
+			b.Open = e.DataPort == Answered
+		}
 	}
 	return b
 }

@@ -25,6 +25,18 @@ const (
 	serverD  = "203.0.113.4:9000"
 )
 
+func TestWithoutNATOneServerThatAnswersFromAnotherPortShowsAnOpenHost(t *testing.T) {
+	own := netip.MustParseAddr("198.51.100.9")
+	direct := Evidence{Own: []netip.Addr{own}, Port: 5000, Seen: seen(serverA, "198.51.100.9:5000"), OtherPort: Answered, DataPort: Answered}
+	if b := Classify(direct); b.String() != "none" || !b.Reachable() || !b.Open {
+		t.Errorf("no other address was tried: %+v", b)
+	}
+	direct.OtherAddress = Silent
+	if b := Classify(direct); b.String() != "firewall" || b.Reachable() {
+		t.Errorf("another address was silent: %+v", b)
+	}
+}
+
 func TestMappingIsClassified(t *testing.T) {
 	own := []netip.Addr{netip.MustParseAddr("192.168.1.2"), netip.MustParseAddr("198.51.100.9")}
 	for name, c := range map[string]struct {

@@ -54,3 +54,24 @@ func TestSTUNIsSealedLikeAHandshake(t *testing.T) {
 		t.Errorf("as another kind: %v", err)
 	}
 }
+
+func TestADatagramIsAsLongAsIsAskedFor(t *testing.T) {
+	k := DeriveKeys([32]byte{7})
+	m := NewMasker(k.Mask)
+	outer := NewOuter(k.Outer, m)
+	body := []byte("question")
+	least := HandshakeOverhead + len(body)
+	for size, want := range map[int]int{0: least, least: least, least + 1: least + 1, 1472: 1472, 8972: 8972} {
+		d := outer.AppendSized([]byte("before"), Handshake{Kind: STUN, Body: body}, size)[len("before"):]
+		if len(d) != want {
+			t.Errorf("asked for %d bytes: %d, want %d", size, len(d), want)
+		}
+		h, err := m.Unmask(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := outer.Open(h, d); err != nil || !bytes.Equal(got.Body, body) {
+			t.Errorf("of %d bytes: %q, %v", size, got.Body, err)
+		}
+	}
+}

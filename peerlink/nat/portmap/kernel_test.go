@@ -109,3 +109,39 @@ func TestARealChangeOfTheDefaultRouteIsFollowed(t *testing.T) {
 	h.host.Run("ip route del default")
 	m.becomes("no router is named", func(s *State) bool { return s.Problem == errNoGateway.Error() })
 }
+
+func TestDiscoveryTellsWhatTheRouterSpeaksAndOpensNothing(t *testing.T) {
+	h := newHome(t)
+	h.start()
+	rules := func() string { return h.router.Run("nft list table inet home") }
+	before := rules()
+	var offers []Offer
+	var gw Gateway
+	var err error
+	h.host.Do(func() { gw, offers, err = Discover(t.Context()) })
+	if err != nil || gw.Address != netip.MustParseAddr(gateway) || len(offers) != 3 {
+		t.Fatalf("gateway %+v, offers %+v, %v", gw, offers, err)
+	}
+	for _, o := range offers {
+		// PCP tells the address only with a mapping.
+		if o.Err != nil || o.Silent() || o.Protocol != PCP && o.External != netip.MustParseAddr(wan) {
+			t.Errorf("%+v", o)
+		}
+	}
+	if after := rules(); after != before {
+		t.Errorf("it opened something:\n%s\nbefore:\n%s", after, before)
+	}
+
+	h.stop()
+	h.host.Do(func() { _, offers, err = Discover(t.Context()) })
+	for _, o := range offers {
+		if !o.Silent() || o.External.IsValid() {
+			t.Errorf("of a router that speaks nothing: %+v", o)
+		}
+	}
+	h.host.Run("ip route del default")
+	h.host.Do(func() { _, offers, err = Discover(t.Context()) })
+	if err == nil || len(offers) != 0 {
+		t.Errorf("without a router: %+v, %v", offers, err)
+	}
+}
