@@ -30,8 +30,14 @@ func (m *machine) alternative(now time.Time) packet.Path {
 	}
 	m.options = m.options[:0]
 	for _, b := range m.standbys {
-		if b.works(now) {
-			m.options = append(m.options, m.candidate(now, b.path, &b.meter))
+		if b.works(now) && m.failures[b.path].count == 0 {
+			c := m.candidate(now, b.path, &b.meter)
+			if b.owes(now, m.suspectAfter()) {
+				// What killed the path in use has probably killed this one too: it is
+				// taken if there is nothing else.
+				c.Failures++
+			}
+			m.options = append(m.options, c)
 		}
 	}
 	for _, r := range m.relays {
@@ -39,7 +45,7 @@ func (m *machine) alternative(now time.Time) packet.Path {
 			m.options = append(m.options, r.candidate(0))
 		}
 	}
-	if i := path.Best(m.options); i >= 0 && m.options[i].Failures == 0 {
+	if i := path.Best(m.options); i >= 0 {
 		return m.options[i].Path
 	}
 	return nil
@@ -58,8 +64,8 @@ func (m *machine) quickPatience() (time.Duration, int) {
 // fallBack leaves the path in use for another without waiting for anything: what
 // the dead one has swallowed goes again, with the same keys.
 func (m *machine) fallBack(now time.Time, to packet.Path) {
-	from, owner := m.path, m.owner
-	m.emit(away{m.lastArrival()})
+	from, owner, since := m.path, m.owner, m.lastArrival()
+	m.emit(away{since})
 	m.fail(now, from)
 	if from == m.direct {
 		m.emit(decided{owner, fate{lost: true, path: from}})
@@ -72,6 +78,7 @@ func (m *machine) fallBack(now time.Time, to packet.Path) {
 		m.emit(keepDirect{})
 	}
 	m.moveTo(now, to)
+	m.probe.unsure = since
 	m.renew = now.Add(proofTime)
 	if !from.Alive() {
 		m.renew = now // it was closed: the peer may have no use for these keys

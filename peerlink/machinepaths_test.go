@@ -87,6 +87,63 @@ func TestALinkMovesUpAtOnceAndBackWithinASecondWithoutLosingAnything(t *testing.
 	}
 }
 
+// A line that is cut takes UDP and fake TCP with it.
+func TestPathsThatDieTogetherCostNoMoreThanOne(t *testing.T) {
+	for _, follower := range []bool{false, true} {
+		w, relay, _ := onRelay(t, follower)
+		w.traffic = both200(w)
+		udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
+		w.open(udp)
+		w.open(tcp)
+		w.run(20 * time.Second)
+		if w.m.path != udp || w.m.ready(tcp) == nil {
+			t.Fatal("UDP is not in use with fake TCP beside it")
+		}
+		udp.silent, tcp.silent = true, true
+		died, before := w.now, len(w.moves)
+		w.run(3 * time.Second)
+		if w.m.path != relay || len(w.moves) != before+1 || w.moved[before].Sub(died) > time.Second {
+			t.Errorf("on the relay: %v, after %d changes, the last %v after the death", w.m.path == relay, len(w.moves)-before, w.moved[len(w.moved)-1].Sub(died))
+		}
+		udp.silent, tcp.silent = false, false
+		w.run(10 * time.Second)
+		if w.m.path == relay {
+			t.Error("it stays on the relay")
+		}
+	}
+}
+
+func TestOfTwoDirectPathsTheOneThatLivesIsTakenBeforeARelay(t *testing.T) {
+	w, _, _ := onRelay(t, false)
+	w.traffic = both200(w)
+	udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
+	w.open(udp)
+	w.open(tcp)
+	w.run(20 * time.Second)
+	udp.silent = true
+	died, before := w.now, len(w.moves)
+	w.run(3 * time.Second)
+	if w.m.path != tcp || len(w.moves) != before+1 || w.moved[before].Sub(died) > time.Second {
+		t.Errorf("not on fake TCP at once: %d changes", len(w.moves)-before)
+	}
+}
+
+func TestWhatWentAgainOnAPathThatIsDeadTooGoesOnceMore(t *testing.T) {
+	w, _, _ := onRelay(t, false)
+	w.traffic = both200(w)
+	udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
+	w.open(udp)
+	w.open(tcp)
+	w.run(20 * time.Second)
+	w.o.relays = nil
+	udp.silent, tcp.silent = true, true
+	died, before := w.now, len(w.aways)
+	w.run(8 * time.Second)
+	if n := len(w.aways); n < before+2 || w.aways[n-1].since.After(died) {
+		t.Errorf("%d absences, the last one since %v after the death", n-before, w.aways[n-1].since.Sub(died))
+	}
+}
+
 func TestLossIsNoDeath(t *testing.T) {
 	for _, traffic := range []string{"both ways", "up only", "seldom"} {
 		w, _, _ := onRelay(t, false)

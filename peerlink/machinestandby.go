@@ -49,6 +49,11 @@ func (s *standby) works(now time.Time) bool {
 	return s.path.Alive() && s.missed < standbyFails && s.answers >= s.needs && now.Sub(s.heard) < standbyFresh
 }
 
+// owes says whether an answer has been due for so long, or was missed just now.
+func (s *standby) owes(now time.Time, patience time.Duration) bool {
+	return s.missed > 0 || s.id != 0 && now.Sub(s.asked) >= patience
+}
+
 func (m *machine) ready(p packet.Path) *standby {
 	for _, s := range m.standbys {
 		if s.path == p {
@@ -141,7 +146,7 @@ func (m *machine) tendEvery(now time.Time, b *standby) time.Duration {
 		return knockSoon
 	case b.burst > 0:
 		return burstEvery
-	case !b.works(now) && now.Sub(b.heard) < soonFor:
+	case b.missed > 0 && b.missed < standbyFails, !b.works(now) && now.Sub(b.heard) < soonFor:
 		return knockLater
 	case !b.works(now):
 		return 4 * time.Second
@@ -273,7 +278,7 @@ func (m *machine) weigh(now time.Time) {
 	}
 	candidates := []path.Candidate[packet.Path]{m.candidate(now, m.path, &m.meter)}
 	for _, b := range m.standbys {
-		if b.works(now) {
+		if b.works(now) && !b.owes(now, m.suspectAfter()) {
 			candidates = append(candidates, m.candidate(now, b.path, &b.meter))
 		}
 	}

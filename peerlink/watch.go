@@ -40,6 +40,7 @@ type probe struct {
 	awaited time.Time // of the oldest ping without an answer to it or to a later one; zero: none
 	pings   int       // since then
 	proved  time.Time // when something was sent that is known to have arrived
+	unsure  time.Time // what was sent since then went again on this path, which has proven nothing yet; zero: nothing did
 	arrived uint64    // what the peer reported, see reported
 	asking  uint64    // sealer's counter at awaited
 	asked   bool      // another path was asked for since the doubt began
@@ -69,14 +70,17 @@ func (p *probe) unanswered(now time.Time) time.Duration {
 // answered takes the answer to a ping that was sent then.
 func (p *probe) answered(sent time.Time) {
 	p.awaited, p.pings, p.asked = time.Time{}, 0, false
-	p.proved = sent
+	p.proved, p.unsure = sent, time.Time{}
 }
 
 // lastArrival is when something was sent at last that has arrived for sure.
 func (m *machine) lastArrival() time.Time {
 	p := &m.probe
 	heard := p.since.Add(-m.rtt.smooth)
-	if !p.proved.IsZero() && p.proved.Before(heard) {
+	switch {
+	case !p.unsure.IsZero() && p.unsure.Before(heard):
+		return p.unsure
+	case !p.proved.IsZero() && p.proved.Before(heard):
 		return p.proved // to be heard is not to hear
 	}
 	return heard

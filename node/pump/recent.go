@@ -102,16 +102,22 @@ func (r *recent) grow() {
 	}
 }
 
-// since hands out, in order, what was kept from then on, and forgets everything.
-// The packets are views, valid until the next keep.
-func (r *recent) since(then time.Time, each func(was peerlink.Sealed, kind wire.Kind, p []byte)) {
-	for ; r.n > 0; r.drop() {
-		if e := r.oldest(); !e.at.Before(then) {
-			each(e.was, e.kind, r.buf[e.off:e.end])
-		}
+// since hands out, in order, what was kept from then on, and forgets what is
+// older. What was handed out is kept, too, as what each returns: the way that it
+// takes now may be found dead as well. The packets are views, valid until the
+// next keep.
+func (r *recent) since(then time.Time, each func(was peerlink.Sealed, kind wire.Kind, p []byte) peerlink.Sealed) {
+	for r.n > 0 && r.oldest().at.Before(then) {
+		r.drop()
 	}
-	r.next = 0
+	for i := range r.n {
+		e := &r.entries[(r.first+i)%maxRecent]
+		e.was = each(e.was, e.kind, r.buf[e.off:e.end])
+	}
 }
+
+// forget drops everything.
+func (r *recent) forget() { r.n, r.next = 0, 0 }
 
 // recall returns what is kept for peer.
 func (o *Outbound) recall(peer *peerlink.Peer) *recent {
@@ -142,17 +148,21 @@ func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, lim
 	r.away = away
 	if limit >= minLimit {
 		o.turnTo(out)
-		r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) {
+		r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) peerlink.Sealed {
 			if len(p) <= limit {
-				o.seal(out.CounterOf(was), kind, p)
+				was = peerlink.Sealed{Session: out.Session(), Counter: out.CounterOf(was)}
+				o.seal(was.Counter, kind, p)
 			}
+			return was
 		})
 		return
 	}
 	var all []peerlink.Again
-	r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) {
+	r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) peerlink.Sealed {
 		all = append(all, peerlink.Again{Sealed: was, Kind: kind, Packet: p})
+		return was
 	})
+	r.forget()
 	if !peer.StageAgain(all) {
 		o.Drops.Add(NoRoom, len(all))
 	}

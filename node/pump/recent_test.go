@@ -30,18 +30,50 @@ func TestOfThePacketsSentTheNewestAreKeptInOrder(t *testing.T) {
 		t.Fatalf("%d packets in %d bytes", r.n, len(r.buf))
 	}
 	next, got, size := 0, 0, 0
-	r.since(time.Time{}, func(_ peerlink.Sealed, _ wire.Kind, p []byte) {
+	r.since(time.Time{}, func(was peerlink.Sealed, _ wire.Kind, p []byte) peerlink.Sealed {
 		i := int(binary.BigEndian.Uint32(p))
 		if got > 0 && i != next || !bytes.Equal(p[4:], numbered(i, len(p))[4:]) {
 			t.Fatalf("packet %d of %d bytes is damaged or out of order, want %d", i, len(p), next)
 		}
 		next, got, size = i+1, got+1, size+len(p)
+		return was
 	})
 	if next != 20000 || size < mostRecent*3/4 {
 		t.Errorf("the last one is %d, %d packets of %d bytes in all", next-1, got, size)
 	}
-	if r.n != 0 {
-		t.Error("they are kept after they were handed out")
+}
+
+func TestWhatWentAgainIsKeptUntilItIsKnownToHaveArrived(t *testing.T) {
+	var r recent
+	start := time.Unix(1_700_000_000, 0)
+	for i := range 10 {
+		r.keep(start.Add(time.Duration(i)*time.Second), peerlink.Sealed{Session: 1, Counter: uint64(i)}, wire.Data, numbered(i, 200))
+	}
+	again := func(then time.Time, session uint32) (first, n int) {
+		first = -1
+		r.since(then, func(was peerlink.Sealed, _ wire.Kind, p []byte) peerlink.Sealed {
+			i := int(binary.BigEndian.Uint32(p))
+			if first < 0 {
+				first = i
+			}
+			if n++; was != (peerlink.Sealed{Session: session, Counter: uint64(i)}) {
+				t.Errorf("packet %d was sealed as %+v", i, was)
+			}
+			return peerlink.Sealed{Session: session + 1, Counter: was.Counter}
+		})
+		return first, n
+	}
+	if first, n := again(start.Add(4*time.Second), 1); first != 4 || n != 6 {
+		t.Errorf("%d packets from %d on", n, first)
+	}
+	if first, n := again(start, 2); first != 4 || n != 6 {
+		t.Errorf("the second time %d packets from %d on", n, first)
+	}
+	if first, n := again(start.Add(8*time.Second), 3); first != 8 || n != 2 {
+		t.Errorf("the third time %d packets from %d on", n, first)
+	}
+	if r.forget(); r.n != 0 {
+		t.Error("nothing is forgotten")
 	}
 }
 
@@ -52,11 +84,12 @@ func TestOnlyWhatWasSentSinceTheAbsenceBeganGoesAgain(t *testing.T) {
 		r.keep(start.Add(time.Duration(i)*20*time.Millisecond), peerlink.Sealed{Counter: uint64(i)}, wire.DataPartial, numbered(i, 200))
 	}
 	var got []int
-	r.since(start.Add(7*time.Second), func(was peerlink.Sealed, k wire.Kind, p []byte) {
+	r.since(start.Add(7*time.Second), func(was peerlink.Sealed, k wire.Kind, p []byte) peerlink.Sealed {
 		if k != wire.DataPartial || was.Counter != uint64(binary.BigEndian.Uint32(p)) {
 			t.Errorf("kind %v, counter %d", k, was.Counter)
 		}
 		got = append(got, int(binary.BigEndian.Uint32(p)))
+		return was
 	})
 	if len(got) != 150 || got[0] != 350 || got[149] != 499 {
 		t.Errorf("%d packets, %v", len(got), got)
@@ -92,12 +125,13 @@ func FuzzRecentKeepsWhatItWasGiven(f *testing.F) {
 			r.keep(now, peerlink.Sealed{}, wire.Data, numbered(i, 4+int(s)*int(factor%260)))
 		}
 		next := -1
-		r.since(time.Time{}, func(_ peerlink.Sealed, _ wire.Kind, p []byte) {
+		r.since(time.Time{}, func(was peerlink.Sealed, _ wire.Kind, p []byte) peerlink.Sealed {
 			i := int(binary.BigEndian.Uint32(p))
 			if next >= 0 && i != next || len(p) != 4+int(sizes[i])*int(factor%260) {
 				t.Fatalf("packet %d of %d bytes, want %d", i, len(p), next)
 			}
 			next = i + 1
+			return was
 		})
 		if len(sizes) > 0 && next != len(sizes) {
 			t.Fatalf("the newest is missing: %d of %d", next, len(sizes))
