@@ -44,7 +44,7 @@ func TestVerdicts(t *testing.T) {
 	now := born.AddDate(1, 0, 0)
 	taken := port{network: "tcp", address: seedAddress, err: fmt.Errorf("reserve: %w", unix.EADDRINUSE)}
 	by := func(p port, network, name string) port {
-		p.network, p.holder = network, holder{7, name}
+		p.network, p.holder = network, holder{pid: 7, name: name}
 		return p
 	}
 	offer := func(p portmap.Protocol, external string, err error) portmap.Offer {
@@ -145,6 +145,7 @@ func TestVerdictsOfSeeds(t *testing.T) {
 		"another":     {seed{keyed: true, tcp: open, udp: overUDP, packet: 1500}, Warn, "something else has the port"},
 		"other key":   {seed{keyed: true, tcp: open, udpErr: errSilent}, Fail, "no node of the mesh answers to this key"},
 		"nobody":      {seed{keyed: true, tcp: stream{err: refused}, udpErr: errSilent}, Fail, "connection refused"},
+		"itself":      {seed{keyed: true, self: true, address: seedAddress}, Warn, "is this host itself"},
 		"no name":     {seed{keyed: true, nameErr: errors.New("no such host")}, Fail, "no such host"},
 		"without key": {seed{tcp: open}, OK, "give --key-file"},
 		"silent":      {seed{tcp: stream{err: os.ErrDeadlineExceeded}}, Fail, "no answer"},
@@ -239,7 +240,7 @@ func TestAPortsHolderIsNamed(t *testing.T) {
 	defer held.Close()
 	address := netip.MustParseAddrPort(held.Addr().String())
 	ports := findPorts([]netip.AddrPort{address})
-	if len(ports) != 2 || ports[0].holder.pid != os.Getpid() || !errors.Is(ports[0].err, unix.EADDRINUSE) {
+	if len(ports) != 2 || ports[0].holder.pid != os.Getpid() || !ports[0].holder.ours() || !errors.Is(ports[0].err, unix.EADDRINUSE) {
 		t.Errorf("%+v", ports)
 	}
 }

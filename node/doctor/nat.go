@@ -140,6 +140,9 @@ func (n natted) judge() Check {
 		}
 		c.Fix = "let UDP out in this network's firewall; without it fake TCP is used, and direct paths are fewer. " +
 			"If this host has no internet this is as it must be"
+		if !n.public {
+			c.Fix = "see seed; if all is well there, let UDP out in this network's firewall"
+		}
 	case len(n.mapped) > 0:
 		c.Found = fmt.Sprintf("not known: one server alone cannot tell; seen as %s", strings.Join(n.endpoints(), " and "))
 		c.Fix = "give --seed HOST:PORT and --key-file FILE, or more servers with --stun"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type seed struct {
 	keyed   bool   // it was asked as a node of the mesh
 	address netip.AddrPort
 	nameErr error // it cannot be resolved
+	self    bool  // it is this host
 	tcp     stream
 	udp     answer
 	udpErr  error
@@ -40,6 +42,12 @@ func (s *seed) find(ctx context.Context, a *asker) {
 	if err != nil {
 		s.nameErr = err
 		return
+	}
+	for _, to := range addresses {
+		if own(to.Addr()) { // which fake TCP leaves to the kernel
+			s.address, s.self = to, true
+			return
+		}
 	}
 	tcp, udp, udpErrs := make([]stream, len(addresses)), make([]answer, len(addresses)), make([]error, len(addresses))
 	var all sync.WaitGroup
@@ -79,6 +87,15 @@ func (s *seed) find(ctx context.Context, a *asker) {
 	s.address, s.tcp, s.udp, s.udpErr = addresses[best], tcp[best], udp[best], udpErrs[best]
 }
 
+// own says whether an address is one of this host.
+func own(a netip.Addr) bool {
+	all, err := net.InterfaceAddrs()
+	return a.IsLoopback() || err == nil && slices.ContainsFunc(all, func(o net.Addr) bool {
+		p, err := netip.ParsePrefix(o.String())
+		return err == nil && p.Addr().Unmap() == a
+	})
+}
+
 // server is the seed as the prober knows it. Its identity is of no matter to STUN.
 func (s *seed) server() nat.Server {
 	return nat.Server{Node: message.NodeID{0: 2}, Name: s.name, Addr: s.udp.Addr}
@@ -95,6 +112,10 @@ func (s seed) judge() []Check {
 	case s.nameErr != nil:
 		c.Verdict, c.Found = Fail, fmt.Sprintf("%s cannot be resolved: %v", s.name, s.nameErr)
 		c.Fix = "mend DNS on this host, or give the seed by its address"
+		return []Check{c}
+	case s.self:
+		c.Verdict, c.Found = Warn, fmt.Sprintf("%s is this host itself, whose own way says nothing", s.name)
+		c.Fix = "run `lightweight-tunnel doctor` with this seed at another site"
 		return []Check{c}
 	case !s.keyed && tcp:
 		c.Found = fmt.Sprintf("%s answers over %s; it was not asked as a node of the mesh: give --key-file for that", s.name, overTCP)
