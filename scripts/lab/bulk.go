@@ -25,6 +25,7 @@ type Bulk struct {
 	mu       sync.Mutex
 	arrivals []Arrived
 	rtts     []time.Duration
+	repeats  []time.Time // when segments were sent again, as seen by watch
 	err      error
 }
 
@@ -90,7 +91,7 @@ func (b *Bulk) receive() {
 func (b *Bulk) watch() {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for retransmitted := uint32(0); ; {
 		select {
 		case <-b.stop:
 			return
@@ -99,6 +100,10 @@ func (b *Bulk) watch() {
 		if info, err := b.info(); err == nil {
 			b.mu.Lock()
 			b.rtts = append(b.rtts, time.Duration(info.Rtt)*time.Microsecond)
+			if info.Total_retrans != retransmitted {
+				retransmitted = info.Total_retrans
+				b.repeats = append(b.repeats, time.Now())
+			}
 			b.mu.Unlock()
 		}
 	}
@@ -156,6 +161,31 @@ func (b *Bulk) LongestStall(from, to time.Time) (longest time.Duration) {
 		}
 	}
 	return max(longest, to.Sub(last))
+}
+
+// RetransmissionBursts is how often segments were sent again from one time to
+// another; what is less than a gap apart is one burst.
+func (b *Bulk) RetransmissionBursts(from, to time.Time, gap time.Duration) (bursts int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := time.Time{}
+	for _, at := range b.repeats {
+		if at.Before(from) || !at.Before(to) {
+			continue
+		}
+		if at.Sub(last) >= gap {
+			bursts++
+		}
+		last = at
+	}
+	return bursts
+}
+
+// Pace has the kernel send no more than so many Mbit/s from now on.
+func (b *Bulk) Pace(mbps int) error {
+	return control(b.out, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MAX_PACING_RATE, mbps*1e6/8)
+	})
 }
 
 // Stop ends the stream and reports on it.

@@ -56,18 +56,18 @@ func (n *Node) Ask(ctx context.Context, command string, args ...string) (string,
 // Peers is what `node peers --json` prints, as far as the lab reads it.
 type Peers struct {
 	Self struct {
-		ID, Name, Interface string
-		Addresses           []string
+		ID, Name, Interface, NAT string
+		Addresses                []string
 	}
 	Peers []Peer
 }
 
 // Peer is one row of Peers.
 type Peer struct {
-	ID, Name, State string
-	Addresses       []string
-	Routes          []string
-	Link            struct {
+	ID, Name, State, NAT string
+	Addresses            []string
+	Routes               []string
+	Link                 struct {
 		State, Path, Via, Endpoint string
 		RTT                        float64 `json:"rtt_ms"`
 		MTU                        int
@@ -75,6 +75,7 @@ type Peer struct {
 		Residual                   float64 `json:"residual_loss_pct"`
 		FECData                    int     `json:"fec_data"`
 		FECParity                  int     `json:"fec_parity"`
+		WhyNotDirect               string  `json:"why_not_direct"`
 	}
 }
 

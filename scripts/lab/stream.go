@@ -120,6 +120,19 @@ func (s *Stream) ArrivedOf(since time.Time) (n int) {
 	return n
 }
 
+// FirstArrivalOf is when the first of the datagrams sent at or after a time
+// arrived; false if none has.
+func (s *Stream) FirstArrivalOf(since time.Time) (first time.Time, any bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := len(s.packets) - 1; i >= 0 && !s.packets[i].Sent.Before(since); i-- {
+		if p := s.packets[i]; p.Copies > 0 && (!any || p.Arrived.Before(first)) {
+			first, any = p.Arrived, true
+		}
+	}
+	return first, any
+}
+
 // pause ends the sending; what is under way may still arrive.
 func (s *Stream) pause() {
 	select {
