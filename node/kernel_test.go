@@ -21,6 +21,9 @@ type kernel struct {
 	got     []ipPacket
 	waiting map[echo]chan struct{}
 	next    uint16
+	gossip  func(ipPacket) // takes what is for the port of gossip; may be nil
+
+	gossipSent func() [2]int64 // packets and bytes on the wire; only with gossip
 }
 
 // echo is what an answer to a ping is known by.
@@ -71,6 +74,10 @@ func parseIP(raw []byte) ipPacket {
 func (k *kernel) take(p ipPacket) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.gossip != nil && p.proto == 17 && len(p.body) >= 8 && binary.BigEndian.Uint16(p.body[2:]) == gossipPort {
+		k.gossip(p)
+		return
+	}
 	if kind := p.icmp(); kind >= 0 && len(p.body) >= 8 {
 		id, seq := binary.BigEndian.Uint16(p.body[4:]), binary.BigEndian.Uint16(p.body[6:])
 		switch {

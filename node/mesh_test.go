@@ -51,6 +51,8 @@ type station struct {
 	forge  func(data []byte) [][]byte // makes more of it, which the node receives as well; may be nil
 	parts  func(*station, *Parts)     // changes what the node is put together from; may be nil
 
+	tunnelled bool // gossip goes through the node's own links
+
 	// Of the present run.
 	*kernel
 	node      *Node
@@ -200,7 +202,11 @@ func (s *station) start() {
 		Overlay:  simOverlay{s.kernel.tun, s.cfg.Interface},
 		Underlay: &simUnderlay{Transport: s.transport, listen: s.cfg.Listen, hear: s.hear, forge: s.forge},
 		Gossip: func() (memberlist.Transport, error) {
-			return s.gossip.Join(s.address().String(), 7946), nil
+			t := s.gossip.Join(s.address().String(), gossipPort)
+			if s.tunnelled {
+				return newTunnelledGossip(t, s.kernel), nil
+			}
+			return t, nil
 		},
 	}
 	if s.parts != nil {

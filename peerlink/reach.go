@@ -64,7 +64,7 @@ const (
 
 	// askPackets must have been sent since the last question, or the link works
 	// well enough as it is: it carries a word of gossip now and then.
-	askPackets = 32
+	askPackets = 256
 )
 
 // fresh says whether what was said is still believed.

@@ -26,7 +26,8 @@ type session struct {
 	in        *Inbound
 	sealer    *sealer
 	hello     message.Hello
-	initiator bool // this node began the handshake
+	initiator bool      // this node began the handshake
+	epoch     time.Time // what in.last counts from
 	created   time.Time
 	retired   time.Time // when another took over; zero before
 	path      packet.Path
@@ -50,9 +51,20 @@ func (d *Directory) newSession(peer *Peer, r noise.Result, mine, theirs uint32, 
 		in:      &Inbound{peer: peer, index: mine, aead: wire.NewAEAD(r.Receive), clock: d.now},
 		sealer:  &sealer{masker: d.masker, aead: wire.NewAEAD(r.Send), index: theirs},
 		hello:   r.Hello,
+		epoch:   d.epoch,
 		created: now,
 		path:    path,
 	}
+}
+
+// lastUse is when the session sealed for the last time, as far as is known, or
+// opened something: sides that began at once may each seal with another one.
+func (s *session) lastUse() time.Time {
+	used := latest(s.retired, s.created)
+	if at := s.in.last.Load(); at > 0 {
+		used = latest(used, s.epoch.Add(time.Duration(at)))
+	}
+	return used
 }
 
 // rekeyDue says whether a fresh handshake is due for the current session.

@@ -97,7 +97,7 @@ func (m *machine) expire(now time.Time) {
 			m.emit(sendFinal{s})
 			s.finals++
 			s.nextFinal = now.Add(finalInterval << min(s.finals-1, 2))
-		case s != m.current && s.confirmed && now.Sub(latest(s.retired, s.created)) >= openFor:
+		case s != m.current && s.confirmed && (now.Sub(s.lastUse()) >= openFor || now.Sub(s.created) >= expireAfter+openFor):
 			m.forget(i)
 			i--
 		case s == m.current && now.Sub(s.created) >= expireAfter:
