@@ -111,6 +111,7 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 	if !m.path.Alive() {
 		// A relay that is gone for the moment, and can come back with the session.
 		if m.usable {
+			m.emit(away{m.lastArrival()})
 			m.publish()
 		}
 		m.probe = probe{id: m.probe.id, sent: m.probe.sent, since: now}
