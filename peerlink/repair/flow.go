@@ -140,7 +140,7 @@ func (r *Receiver) patience(s *Shim) int64 {
 // unless parity has it.
 func (r *Receiver) limit(hole *place) int64 {
 	switch {
-	case !r.queue.long:
+	case !r.queue.long && !r.queue.gave(hole.zero):
 		return hole.limit
 	case r.insured:
 		return min(hole.limit, hole.zero+r.parityTime)

@@ -53,7 +53,6 @@ func (c *Conditions) total() float64 {
 
 const (
 	promptDeadline = 9 * time.Millisecond
-	bulkDeadline   = 22 * time.Millisecond
 	startDeadline  = 4 * time.Millisecond // a sixteenth of the round trip, if that is less
 	fixedDeadline  = 5 * time.Millisecond
 
@@ -117,11 +116,28 @@ func Decide(c Conditions, before Plan) Plan {
 		p.Copies = [2]int{2, 3} // few are needed, and these should arrive
 	}
 	p.Lanes[PromptLane] = choose(c, PromptLane, promptDeadline, left, 1, maxPrompt, depth, before)
-	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline, leftBulk, startGroup, fec.MaxData, depth, before)
+	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline(c.Loss, before.Lanes[BulkLane].loss), leftBulk, startGroup, fec.MaxData, depth, before)
 	if l := p.Lanes[BulkLane]; repeats && float64(l.Parity) > maxParityCost*float64(l.Data) {
 		p.Lanes[BulkLane] = Code{} // too slow a flow, or too much loss: repeats are cheaper
 	}
 	return p
+}
+
+// bulkDeadline is how long the group of a bulk flow may take to fill. All of the flow is held
+// for as long, which costs it speed while its window is small; but a larger group needs
+// less parity, and the more so the more is lost. before is the loss that the
+// code in force was chosen for.
+func bulkDeadline(loss, before float64) time.Duration {
+	deadline := 9 * time.Millisecond
+	for _, step := range [...]float64{0.02, 0.04} {
+		if before > step { // it takes more to leave a step than to enter it
+			step *= 0.85
+		}
+		if loss > step {
+			deadline += 6500 * time.Microsecond
+		}
+	}
+	return deadline
 }
 
 // choose finds the code of one lane: the cheapest that fits the deadline. Another

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -31,6 +32,10 @@ type queueMeter struct {
 	chance     float64 // how much of a window is lost by chance at most
 	density    float64 // share of the newest that was lost
 	long       bool    // the queue, when the newest came
+
+	// When the newest datagrams were found missing that it dropped.
+	given  [64]int64
+	newest int
 }
 
 const (
@@ -127,6 +132,18 @@ func (q *queueMeter) arrived() {
 		q.came, q.lost, q.bursts = q.came/2, q.lost/2, q.bursts/2
 	}
 }
+
+// give notes that what was found missing at a time was the queue's doing.
+func (q *queueMeter) give(since int64) {
+	if q.given[q.newest] != since {
+		q.newest = (q.newest + 1) % len(q.given)
+		q.given[q.newest] = since
+	}
+}
+
+// gave says whether what was found missing at a time was the queue's doing, as far
+// as that was judged.
+func (q *queueMeter) gave(since int64) bool { return slices.Contains(q.given[:], since) }
 
 func (q *queueMeter) missed(long, again bool) {
 	q.density += (1 - q.density) / densityWindow

@@ -71,6 +71,8 @@ const (
 	firstBeat   = int64(10 * time.Millisecond)
 	maxBeats    = 4
 	decideEvery = int64(250 * time.Millisecond)
+	decideSoon  = int64(20 * time.Millisecond) // while fewer than fewCounted datagrams were reported
+	fewCounted  = 2048
 	restTime    = int64(5 * time.Second) // after the decision to let go
 )
 
@@ -251,7 +253,11 @@ func (s *Sender) Report(now int64, r *Report) {
 	if !s.plan.Repeat && !s.plan.insured() && now-s.decided < restTime {
 		return // what passes unmarked is not counted: look again later
 	}
-	if now-s.decided > decideEvery || lost > 0 && !s.plan.insured() {
+	wait := decideEvery
+	if s.meter.sent < fewCounted {
+		wait = decideSoon
+	}
+	if now-s.decided > wait || lost > 0 && !s.plan.insured() {
 		s.decided = now
 		s.plan = Decide(s.conditions(now), s.plan)
 	}

@@ -153,6 +153,7 @@ func (t *tracker) judge(h *hole, q *queueMeter, blind bool) {
 		t.crowded++
 	case full:
 		t.crowded++
+		q.give(h.since)
 		q.missed(true, false)
 	default:
 		h.state = wanted
