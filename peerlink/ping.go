@@ -58,6 +58,8 @@ func (l *link) ping(now time.Time, r pingRequest) {
 		r.done(PingResult{Err: errors.New("too many pings at once")})
 		return
 	}
+	// Who pings wants to know how the peer is reached when it matters.
+	l.m.usage.last, l.calls.until = now, now.Add(trafficLasts)
 	l.m.relays = l.relays()
 	if l.m.current == nil {
 		l.m.want(now)
