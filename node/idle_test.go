@@ -195,13 +195,13 @@ func TestAMeshOfFiftyNodesIsQuietWhenIdle(t *testing.T) {
 		inside := func(s *station) { s.tunnelled = true }
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", inside)
 		sites := m.sites(49, inside)
-		m.pass(time.Minute)
+		m.pass(2 * time.Minute)
 		gossipBefore := make([][2]int64, len(sites))
 		for i, s := range sites {
 			gossipBefore[i] = s.gossipSent()
 		}
 		counted := countSent(m.net)
-		const idle = 90 * time.Second
+		const idle = 2 * time.Minute
 		m.pass(idle)
 		m.net.Tap(nil)
 		var all, links rate
@@ -215,10 +215,10 @@ func TestAMeshOfFiftyNodesIsQuietWhenIdle(t *testing.T) {
 		}
 		t.Logf("a site sends %v, of which its links say %v (at most %v), the rest is gossip; the seed, which relays all of it, %v",
 			all, links, most, counted.rate(seed.host.Addr(), idle))
-		if links.packets > 1.5 || links.kbits > 2 || most.packets > 3 || most.kbits > 3 {
-			t.Error("idle links say more than 1.5 packets/s or 2 kbit/s on average, or more than 3 and 3 somewhere")
+		if links.packets > 1.5 || links.kbits > 2 || most.packets > 3 || most.kbits > 4 {
+			t.Error("idle links say more than 1.5 packets/s or 2 kbit/s on average, or more than 3 and 4 somewhere")
 		}
-		if all.packets > 3.5 {
+		if all.packets > 4 {
 			t.Errorf("with gossip that is %.2f packets/s", all.packets)
 		}
 	})
