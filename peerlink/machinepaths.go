@@ -49,7 +49,7 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 				m.emit(decided{m.fresh.owner, fate{spare: true}})
 				m.fresh = freshPath{}
 			}
-			if m.usable && m.ready(p) != nil {
+			if b := m.ready(p); m.usable && b != nil && now.Sub(b.since) >= stragglers {
 				m.peerLeft(now, p)
 			}
 			return
@@ -87,7 +87,8 @@ func (m *machine) mayFollow(now time.Time, p packet.Path) bool {
 	case m.punched[c] || m.punched[p]:
 		// The smaller ID chooses between those that both have; to what is new to
 		// this side the peer has moved for a reason, such as its own new address.
-		return m.ready(p) == nil || less(m.peer, m.self)
+		b := m.ready(p)
+		return b == nil || less(m.peer, m.self) && now.Sub(b.since) >= stragglers
 	case m.dialled(c) && m.dialled(p) && p != m.fresh.path:
 		return false
 	}

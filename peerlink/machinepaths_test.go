@@ -128,6 +128,32 @@ func TestOfTwoDirectPathsTheOneThatLivesIsTakenBeforeARelay(t *testing.T) {
 	}
 }
 
+func TestStragglersOfTheOldPathDoNotCallALinkBack(t *testing.T) {
+	w, _, s := onRelay(t, true)
+	w.traffic = both200(w)
+	udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
+	w.open(udp)
+	w.open(tcp)
+	w.run(20 * time.Second)
+	before := len(w.moves)
+	w.take(func() { w.m.touch(w.now, s.in, tcp) })
+	if w.m.path != tcp {
+		t.Fatal("the peer has moved, and is not followed")
+	}
+	for range 5 {
+		w.take(func() { w.m.touch(w.now, s.in, udp) })
+		w.take(func() { w.m.touch(w.now, s.in, tcp) })
+	}
+	if w.m.path != tcp || len(w.moves) != before+1 {
+		t.Errorf("%d changes for one of the peer's", len(w.moves)-before)
+	}
+	w.now = w.now.Add(stragglers)
+	w.take(func() { w.m.touch(w.now, s.in, udp) })
+	if w.m.path != udp {
+		t.Error("the peer has moved back, and is not followed")
+	}
+}
+
 func TestWhatWentAgainOnAPathThatIsDeadTooGoesOnceMore(t *testing.T) {
 	w, _, _ := onRelay(t, false)
 	w.traffic = both200(w)
