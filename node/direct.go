@@ -80,6 +80,7 @@ func (n *Node) newProber() (err error) {
 // direct fills in what links need to look for direct paths.
 func (n *Node) direct(links *peerlink.Config) {
 	links.P2P, links.NATDetection = n.cfg.P2P, n.cfg.NATDetection
+	links.Warm = n.cfg.P2PKeepalive
 	if n.cfg.IsSet("p2p_timeout") {
 		links.P2PTimeout = n.cfg.P2PTimeout
 	}

@@ -18,8 +18,11 @@ import (
 
 // Defaults of the fields of [Config] that may be left at zero.
 const (
-	DefaultKeepalive  = 5 * time.Second
-	DefaultTimeout    = 3 * time.Second
+	DefaultKeepalive = 5 * time.Second
+	DefaultTimeout   = 3 * time.Second
+	// DefaultWarm is just often enough to keep the mapping of a NAT: many forget UDP
+	// after 30 s (RFC 4787, 4.3, wants two minutes).
+	DefaultWarm       = 25 * time.Second
 	DefaultSendQueue  = 5000
 	DefaultQueueBytes = 4 << 20
 	DefaultMaxPeers   = 4096
@@ -42,6 +45,8 @@ type Config struct {
 	// after that time or 3 s, whichever is less.
 	Keepalive time.Duration
 	Timeout   time.Duration
+	// Warm is how often one side asks on a direct path that stands by, unused.
+	Warm time.Duration
 	// MTU is the largest packet that the overlay carries, in bytes: larger sizes of
 	// paths are not looked for. 0: no bound but the interfaces'.
 	MTU int
@@ -93,7 +98,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("peerlink: config lacks Hello")
 	case c.Dialer == nil:
 		return c, errors.New("peerlink: config lacks Dialer")
-	case c.Keepalive < 0 || c.Timeout < 0 || c.SendQueue < 0 || c.QueueBytes < 0 || c.MaxPeers < 0:
+	case c.Keepalive < 0 || c.Timeout < 0 || c.Warm < 0 || c.SendQueue < 0 || c.QueueBytes < 0 || c.MaxPeers < 0:
 		return c, errors.New("peerlink: config has a negative bound")
 	}
 	for _, seed := range c.Seeds {
@@ -108,6 +113,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Changed = func() {}
 	}
 	setDefault(&c.Keepalive, DefaultKeepalive)
+	setDefault(&c.Warm, DefaultWarm)
 	setDefault(&c.Timeout, DefaultTimeout)
 	setDefault(&c.SendQueue, DefaultSendQueue)
 	setDefault(&c.QueueBytes, DefaultQueueBytes)

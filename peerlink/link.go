@@ -49,10 +49,12 @@ const (
 
 func newLink(d *Directory, peer *Peer) *link {
 	log := d.cfg.Log.Named("link").With("peer", peer.Name())
+	m := newMachine(d.cfg.ID, peer.id, d.cfg.Keepalive, d.cfg.Timeout, rand.Float64)
+	m.warm = d.cfg.Warm
 	s := newSender(d)
 	l := &link{
 		d: d, peer: peer, log: log, sender: s,
-		m:       newMachine(d.cfg.ID, peer.id, d.cfg.Keepalive, d.cfg.Timeout, rand.Float64),
+		m:       m,
 		init:    initiation{sender: s, answers: peer.answers.Ref(), log: log},
 		staging: staging{maxPackets: d.cfg.SendQueue, maxBytes: d.cfg.QueueBytes},
 		pings:   map[uint32]pingRequest{},

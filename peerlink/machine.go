@@ -18,6 +18,7 @@ type machine struct {
 	self, peer message.NodeID
 	keepalive  time.Duration
 	timeout    time.Duration  // until others are told that the peer is gone
+	warm       time.Duration  // between two questions to an idle standby
 	patience   time.Duration  // until a path that says nothing under traffic is left
 	random     func() float64 // in [0,1)
 
@@ -81,7 +82,7 @@ const (
 func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, random func() float64) *machine {
 	return &machine{
 		self: self, peer: peer, keepalive: keepalive, timeout: timeout, random: random,
-		patience: min(timeout, maxPatience),
+		patience: min(timeout, maxPatience), warm: DefaultWarm,
 		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
 		punched: map[packet.Path]bool{}, falls: map[packet.Path]int{},
 	}

@@ -19,34 +19,32 @@ type standby struct {
 	meter   path.Meter
 	since   time.Time // when it was put here
 	asked   time.Time
-	id      uint32    // of the question that waits for its answer; 0: none
-	missed  int       // questions in a row without an answer
-	heard   time.Time // when it was known to work last
-	answers int       // in a row
-	needs   int       // answers in a row without which it is not taken
-	burst   int       // quick questions left: its measure is needed soon
+	id      uint32        // of the question that waits for its answer; 0: none
+	missed  int           // questions in a row without an answer
+	heard   time.Time     // when it was known to work last
+	answers int           // in a row
+	needs   int           // answers in a row without which it is not taken
+	burst   int           // quick questions left: its measure is needed soon
+	warm    time.Duration // between two questions while it idles
 }
 
 const (
 	maxStandby = 3 // beside the path in use
 
-	// An idle standby is asked just often enough to keep the mapping of a NAT:
-	// many forget UDP after 30 s (RFC 4787, 4.3, wants two minutes). One side asks.
-	warmEvery = 25 * time.Second
 	// Of a path that carries traffic badly the others are measured.
 	weighEvery = time.Second
 	burstEvery = 250 * time.Millisecond
 	burstOf    = 8
 
-	standbyFails = 3               // missed in a row, then it is no alternative
-	standbyFresh = 3 * warmEvery   // unheard for longer, it is none either
-	standbyGone  = 2 * time.Minute // unheard for so long, it is closed
+	standbyFails = 3 // missed in a row, then it is no alternative
+	standbyFresh = 3 // keepalives; unheard for longer, it is none either
+	standbyGone  = 5 // keepalives; unheard for so long, it is closed
 	mostNeeds    = 16
 	stragglers   = time.Second // how long what was sent before a change may still come
 )
 
 func (s *standby) works(now time.Time) bool {
-	return s.path.Alive() && s.missed < standbyFails && s.answers >= s.needs && now.Sub(s.heard) < standbyFresh
+	return s.path.Alive() && s.missed < standbyFails && s.answers >= s.needs && now.Sub(s.heard) < standbyFresh*s.warm
 }
 
 // owes says whether an answer has been due for so long, or was missed just now.
@@ -68,7 +66,7 @@ func (m *machine) ready(p packet.Path) *standby {
 func (m *machine) keepWarm(now time.Time, p packet.Path, owner actors.Ref[fate], fell bool) *standby {
 	s := m.ready(p)
 	if s == nil {
-		s = &standby{path: p, since: now, heard: now}
+		s = &standby{path: p, since: now, heard: now, warm: m.warm}
 		m.standbys = append(m.standbys, s)
 	}
 	s.owner = owner
@@ -129,7 +127,7 @@ func (m *machine) tend(now time.Time) {
 			b.meter.Missed()
 		}
 		switch {
-		case !b.path.Alive() || now.Sub(b.heard) >= standbyGone:
+		case !b.path.Alive() || now.Sub(b.heard) >= standbyGone*b.warm:
 			m.dropStandby(b)
 		case s != nil && b.id == 0 && now.Sub(b.asked) >= m.tendEvery(now, b):
 			m.askStandby(now, s, b)
@@ -153,9 +151,9 @@ func (m *machine) tendEvery(now time.Time, b *standby) time.Duration {
 	case m.carrying(now) && m.current != nil && max(m.current.txLoss.share(), m.current.rxLoss.share()) > 0.02:
 		return weighEvery
 	case less(m.peer, m.self):
-		return 2 * warmEvery // the other side asks
+		return 2 * m.warm // the other side asks
 	}
-	return warmEvery
+	return m.warm
 }
 
 func (m *machine) askStandby(now time.Time, s *session, b *standby) {

@@ -8,7 +8,6 @@ var notYet = []struct {
 	when   func(Config) bool // nil: whenever it was set
 	what   string
 }{
-	{"p2p_keepalive_interval", false, nil, "keepalives of direct paths (p2p_keepalive_interval)"},
 	{"config_push_interval", false, func(c Config) bool { return c.KeyRotation != 0 }, "rotation of the mesh key (config_push_interval)"},
 	{"route_advert_interval", false, nil, "the interval of route adverts (route_advert_interval)"},
 	{"broadcast_throttle_ms", false, nil, "slowing broadcasts down (broadcast_throttle_ms)"},
@@ -16,7 +15,6 @@ var notYet = []struct {
 	{"max_peer_info_batch_size", false, nil, "the size of update batches (max_peer_info_batch_size)"},
 	{"metrics", false, nil, "metrics (metrics)"},
 	{"memory", false, func(c Config) bool { return c.Memory != 0 }, "the ceiling for buffers and queues (memory)"},
-	{"recv_queue_size", false, nil, "the length of the receive queue (recv_queue_size)"},
 }
 
 // NotInEffect names what c asks for, or has by default, and does not get from

@@ -23,7 +23,7 @@ func tryOut(ctx context.Context, log hclog.Logger) attempt {
 	result := make(chan attempt, 1)
 	go func() { // a program that holds the lock of iptables can hold us up
 		var a attempt
-		a.tun.open, a.tun.features = tunFeatures()
+		a.tun.features, a.tun.open = tunFeatures()
 		err := sandbox(func() error {
 			a.tun.tried, a.guard.tried = true, true
 			if a.tun.open == nil {
@@ -56,14 +56,14 @@ type device struct {
 }
 
 // tunFeatures asks what TUN can do, which makes no interface.
-func tunFeatures() (error, uint32) {
+func tunFeatures() (uint32, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err, 0
+		return 0, err
 	}
 	defer unix.Close(fd)
 	features, err := unix.IoctlGetUint32(fd, unix.TUNGETFEATURES)
-	return err, features
+	return features, err
 }
 
 func (d *device) try(log hclog.Logger) error {

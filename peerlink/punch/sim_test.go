@@ -251,7 +251,7 @@ func (n *node) do(e Effect) {
 			n.step(Gathered{Try: e.Try, Candidates: seen, Done: true})
 		})
 	case Call:
-		n.say(Called{Try: e.Try, Delay: e.Delay, Offer: e.Offer})
+		n.say(Called(e))
 	case Answer:
 		n.say(Answered{Try: e.Try, Offer: e.Offer})
 	case Open:
