@@ -119,7 +119,7 @@ var ErrLeft = errors.New("the node left the mesh")
 func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 	n := &Node{
 		Parts: parts, cfg: cfg, log: log, started: time.Now(), board: gossip.NewBoard(),
-		repair:    newRepair(cfg.FEC),
+		repair:    newRepair(cfg),
 		keysBox:   actors.NewMailbox[message.ToKeys]("keys", 256),
 		routesBox: actors.NewMailbox[message.ToRoutes]("routes", 1024),
 		gossipBox: actors.NewMailbox[message.ToGossip]("gossip", 256),
@@ -156,15 +156,15 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 }
 
 // newRepair says to the pumps what the user wants done about losses.
-func newRepair(fec config.FEC) *pump.Repair {
+func newRepair(cfg config.Config) *pump.Repair {
 	mode := pump.RepairAuto
-	switch fec.Mode {
+	switch cfg.FEC.Mode {
 	case config.FECOff:
 		mode = pump.RepairOff
 	case config.FECFixed:
 		mode = pump.RepairFixed
 	}
-	return pump.NewRepair(mode, fec.Data, fec.Parity)
+	return pump.NewRepair(mode, cfg.FEC.Data, cfg.FEC.Parity, cfg.RecvQueue)
 }
 
 // Run keeps the node in the mesh until ctx ends, it is told to leave, or it

@@ -15,6 +15,7 @@ import (
 // [NewRepair]; any goroutine may use it.
 type Repair struct {
 	newSender func() *repair.Sender // nil: nothing is repaired on the way out
+	window    int                   // packets of a peer that may wait to be put in order
 	epoch     time.Time
 	boxes     atomic.Pointer[[]*reportBox]
 }
@@ -30,9 +31,13 @@ const (
 )
 
 // NewRepair returns what the pumps of one node share. data and parity count for
-// RepairFixed only.
-func NewRepair(mode RepairMode, data, parity int) *Repair {
-	r := &Repair{epoch: time.Now()}
+// RepairFixed only. window is how many packets of each peer may wait to be put in
+// order; 0: as many as is usual.
+func NewRepair(mode RepairMode, data, parity, window int) *Repair {
+	r := &Repair{epoch: time.Now(), window: window}
+	if window == 0 {
+		r.window = repair.DefaultWindow
+	}
 	switch mode {
 	case RepairAuto:
 		r.newSender = repair.NewSender

@@ -49,6 +49,7 @@ func (i *Inbound) repairOf(peer *peerlink.Peer) {
 	if r == nil {
 		r = &peerReceiver{peer: peer}
 		r.Receiver = repair.NewReceiver(func(partial bool, p []byte) { i.hand(peer, partial, p) })
+		r.Limit(i.Repair.window)
 		i.mend.receivers[peer] = r
 	}
 	i.mend.current = r

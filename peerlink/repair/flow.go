@@ -124,6 +124,7 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	}
 	*p = place{present: true, partial: s.Partial, zero: zero, buf: append(r.free.take(len(packet)), packet...)}
 	f.held++
+	r.waiting++
 	r.held += len(packet)
 	r.drain(now, f)
 }
@@ -154,7 +155,7 @@ func (r *Receiver) drain(now int64, f *flow) int64 {
 	for f.next != f.end {
 		p := f.at(f.next)
 		if !p.present {
-			if limit := r.limit(p); now < limit && r.held < maxHeld {
+			if limit := r.limit(p); now < limit && !r.crowded() {
 				f.mark(now, r.playout)
 				return limit
 			}
@@ -172,7 +173,7 @@ func (r *Receiver) drain(now int64, f *flow) int64 {
 			r.need(now - p.zero)
 			due = now
 		}
-		if due > now && r.held < maxHeld {
+		if due > now && !r.crowded() {
 			return due
 		}
 		r.handOn(f, p)
@@ -194,6 +195,7 @@ func (f *flow) mark(now, playout int64) {
 func (r *Receiver) handOn(f *flow, p *place) {
 	f.next++
 	f.held--
+	r.waiting--
 	r.held -= len(p.buf)
 	r.deliver(p.partial, p.buf)
 	r.free.give(p.buf)

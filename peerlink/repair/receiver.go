@@ -18,6 +18,8 @@ type Receiver struct {
 	decoder  *fec.Decoder
 	free     buffers
 	held     int // bytes in flows
+	waiting  int // packets in flows
+	most     int // of them
 	swept    int64
 
 	// What is known of the peer's way of sending.
@@ -43,6 +45,9 @@ type Receiver struct {
 }
 
 const (
+	// DefaultWindow is how many packets of a peer may wait to be put in order.
+	DefaultWindow = 5000
+
 	maxHeld      = 6 << 20
 	maxPlayout   = int64(600 * time.Millisecond)
 	neededPeriod = int64(100 * time.Millisecond)
@@ -67,8 +72,15 @@ const (
 // which they should reach the kernel. deliver may keep the bytes no longer than the
 // call lasts, and calls nothing of the receiver.
 func NewReceiver(deliver func(partial bool, packet []byte)) *Receiver {
-	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval, parityTime: finalGiveUp}
+	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval, parityTime: finalGiveUp, most: DefaultWindow}
 }
+
+// Limit bounds how many packets may wait to be put in order. Whoever would wait
+// beyond that goes on at once, and the holes before it are given up.
+func (r *Receiver) Limit(packets int) { r.most = packets }
+
+// crowded says that nothing more may wait.
+func (r *Receiver) crowded() bool { return r.held >= maxHeld || r.waiting >= r.most }
 
 // Seen takes the counter of every datagram that was authenticated, of any kind,
 // before anything else is done with it. False: what it carries is known already.
@@ -340,6 +352,9 @@ func (r *Receiver) Playout() time.Duration { return time.Duration(r.playout) }
 
 // Held see Playout.
 func (r *Receiver) Held() int { return r.held }
+
+// Waiting is how many packets are held.
+func (r *Receiver) Waiting() int { return r.waiting }
 
 // Troubled says whether a datagram is missing: that Due should be called.
 func (r *Receiver) Troubled() bool { return len(r.trackers[r.current].holes) > 0 }

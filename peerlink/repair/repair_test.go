@@ -275,3 +275,23 @@ func TestWhatDidNotLeaveTheHostIsNotRepeated(t *testing.T) {
 		t.Errorf("%d packets were repeated into a path that was full", n)
 	}
 }
+
+func TestNoMorePacketsWaitToBePutInOrderThanMay(t *testing.T) {
+	const window = 16
+	l := newLine(t, NewSender(), 10)
+	l.r.Limit(window)
+	for id := range uint32(200) {
+		lost := id == 20
+		l.loses = func() bool { return lost }
+		l.packet(id, 3, Bulk, 1400)
+		l.run(time.Millisecond, func() {
+			if n := l.r.Waiting(); n > window {
+				t.Fatalf("%d packets wait, at most %d may", n, window)
+			}
+		})
+	}
+	l.run(time.Second, func() {})
+	if len(l.got) != 200 || l.r.Waiting() != 0 {
+		t.Errorf("%d of 200 packets came, %d wait for ever", len(l.got), l.r.Waiting())
+	}
+}

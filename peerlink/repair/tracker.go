@@ -169,9 +169,9 @@ func (t *tracker) judge(h *hole, q *queueMeter, blind bool) {
 // settle judges the holes that are no longer young and drops those that nobody
 // waits for any more. blind: nothing is known of the queues, so nothing is learned from the losses.
 func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) {
-	kept := t.holes[:0]
+	kept, patience := t.holes[:0], t.patience()
 	for _, h := range t.holes {
-		if h.state == young && now-h.since >= t.patience() {
+		if h.state == young && now-h.since >= patience {
 			t.judge(&h, q, blind)
 		}
 		if now-h.since < giveUp {
