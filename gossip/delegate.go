@@ -30,6 +30,8 @@ type delegate struct {
 	// verified holds the meta last found to be signed, by member name.
 	// memberlist calls NotifyAlive under its node lock, which guards it.
 	verified map[string]string
+
+	done chan struct{} // closed when this run ends
 }
 
 // maxVerified bounds delegate.verified: a node at several places counts often.
@@ -41,8 +43,11 @@ type event interface{ event() }
 type (
 	noteHeard   struct{ data []byte } // a user message
 	bundleHeard struct{ data []byte } // the state in a push/pull
-	memberSeen  struct{ name string } // it answered a probe
-	memberMute  struct{ name string } // it did not, nor did others reach it
+	memberSeen  struct {
+		name  string
+		knows *summary
+	} // it answered a probe; nil: it did not say what it knows
+	memberMute struct{ name string } // it did not, nor did others reach it
 )
 
 func (noteHeard) event()   {}
@@ -102,10 +107,39 @@ func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	return nil
 }
 
-func (d *delegate) AckPayload() []byte { return nil }
+func (d *delegate) AckPayload() []byte {
+	m := d.board.memory.Load()
+	if !m.steady(time.Now()) {
+		return nil
+	}
+	return m.summary.marshal()
+}
 
-func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte) {
-	d.inbox.Offer(memberSeen{n.Name})
+// NotifyPingComplete is called between two probes, by the goroutine that sends
+// them all.
+func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, payload []byte) {
+	seen := memberSeen{name: n.Name}
+	if s, err := parseSummary(payload); err == nil {
+		seen.knows = &s
+	}
+	d.inbox.Offer(seen)
+	d.rest()
+}
+
+// rest holds the next probe back in a large mesh. memberlist's interval cannot be
+// changed while it runs; but ticks that nobody waits for are skipped, and this
+// is not called when a probe failed, so that then the next one is not late.
+func (d *delegate) rest() {
+	wait := pace(int(d.count.Load()))
+	if wait <= probeInterval {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-d.done:
+	}
 }
 
 // advertBroadcast is one advert in memberlist's queue: a newer one of the same

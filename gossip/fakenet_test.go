@@ -21,6 +21,7 @@ type fakeNet struct {
 	rng   *rand.Rand
 	loss  float64                    // of packets
 	cut   func(a, b netip.Addr) bool // nothing passes between them
+	dials int                        // streams asked for
 }
 
 func newFakeNet() *fakeNet {
@@ -87,6 +88,7 @@ func (t *fakeTransport) WriteTo(b []byte, addr string) (time.Time, error) {
 func (t *fakeTransport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	to := netip.MustParseAddrPort(addr)
 	t.net.mu.Lock()
+	t.net.dials++
 	h := t.net.route(t.place, to)
 	t.net.mu.Unlock()
 	refused := &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("%s does not answer", to)}

@@ -60,6 +60,7 @@ type Gossip struct {
 	name     memberName
 	ledger   *Ledger
 	joiner   *joiner
+	accord   accord
 	routes   *outbox
 	peers    *outbox
 	keys     *outbox
@@ -196,7 +197,7 @@ func (g *Gossip) start(now time.Time) error {
 		self:  g.name,
 		meta:  memberMeta{run: now.UnixMilli(), version: g.own.Version}.seal(g.Identity, g.name),
 		board: g.Board, inbox: g.inbox.Ref(), bundles: g.bundles.Ref(), members: actors.NewPoke(),
-		verified: make(map[string]string),
+		verified: make(map[string]string), done: make(chan struct{}),
 	}
 	inbox := g.inbox.Ref()
 	w := &memberLog{log: g.Log, suspect: func(member string) { inbox.Offer(memberMute{member}) }}
@@ -243,6 +244,7 @@ func (g *Gossip) restore(now time.Time) {
 
 func (g *Gossip) stop() {
 	g.snapshot(time.Now())
+	close(g.delegate.done)
 	_ = g.list.Shutdown() // it has nothing to say of what is not its transport
 	g.work.Wait()         // they end with the transport
 }
@@ -252,7 +254,14 @@ func (g *Gossip) join(now time.Time) {
 	if g.leaving {
 		return
 	}
-	for _, t := range g.joiner.due(now, crowdOf{g}) {
+	tries := g.joiner.due(now, crowdOf{g})
+	if g.joiner.room() {
+		if t, ok := g.accord.due(now, int(g.delegate.count.Load()), crowdOf{g}); ok {
+			g.joiner.busy++
+			tries = append(tries, t)
+		}
+	}
+	for _, t := range tries {
 		list := g.list
 		g.work.Go(func() {
 			_, err := list.Join([]string{t.place.String()})

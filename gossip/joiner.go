@@ -118,6 +118,9 @@ func (j *joiner) due(now time.Time, mesh crowd) (out []join) {
 	return out
 }
 
+// room says whether one more try may be made.
+func (j *joiner) room() bool { return j.busy < maxJoining }
+
 // done reports how a try ended.
 func (j *joiner) done(now time.Time, t join, err error) {
 	j.busy--

@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	maxNodes   = 4096           // nodes in a ledger
-	keepAbsent = 24 * time.Hour // a node that is gone is shown for so long
-	passAbsent = time.Hour      // and told to others for so long, or it would never end
+	maxNodes   = 4096            // nodes in a ledger
+	keepAbsent = 24 * time.Hour  // a node that is gone is shown for so long
+	passAbsent = time.Hour       // and told to others for so long, or it would never end
+	sumLeft    = 5 * time.Minute // that it left is what others are to know as well for so long
 
 	// lastWord is how long a node that memberlist does not know any more counts
 	// as present: its signed good-bye may be a packet behind memberlist's own.
@@ -243,6 +244,17 @@ func (l *Ledger) Sealed(now time.Time) [][]byte {
 		}
 	}
 	return out
+}
+
+// Summary sums up what every node of the mesh is to know: the adverts of all that
+// are there, and of those that left lately.
+func (l *Ledger) Summary(now time.Time) (s summary) {
+	for _, r := range l.nodes {
+		if !r.gone() || r.advert.Left && now.Sub(r.changed) < sumLeft {
+			s.add(r.digest[:])
+		}
+	}
+	return s
 }
 
 // Len is the number of nodes, this one included.

@@ -101,6 +101,7 @@ func (g *Gossip) hear(now time.Time, e event) {
 	case memberSeen:
 		if name, err := parseMemberName(e.name); err == nil {
 			g.stale = true
+			g.compare(now, name, e.knows)
 			if g.ledger.Seen(now, name.id) {
 				g.changed()
 			}
@@ -111,6 +112,13 @@ func (g *Gossip) hear(now time.Time, e event) {
 			g.Log.Debug("node does not answer", "peer", s.Advert.Name, "id", name.id.Brief())
 			g.changed()
 		}
+	}
+}
+
+// compare takes what a node that answered a probe knows.
+func (g *Gossip) compare(now time.Time, name memberName, knows *summary) {
+	if m := g.Board.memory.Load(); knows != nil && m.steady(now) {
+		g.accord.heard(join{id: name.id, place: name.place, member: true}, *knows == m.summary)
 	}
 }
 

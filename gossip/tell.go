@@ -146,6 +146,10 @@ func (g *Gossip) snapshot(now time.Time) {
 	v.Self, _ = g.ledger.Own()
 	own := g.own
 	m := &memory{own: &own, sealed: g.ledger.Sealed(now), here: make(map[message.NodeID]bool), links: make(map[message.NodeID]message.LinkState)}
+	m.summary, m.since = g.ledger.Summary(now), now
+	if last := g.Board.memory.Load(); last.summary == m.summary && !last.since.IsZero() {
+		m.since = last.since
+	}
 	for id, l := range g.links {
 		m.links[id] = l
 	}

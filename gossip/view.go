@@ -47,6 +47,14 @@ type memory struct {
 	sealed [][]byte        // adverts to be told in a push/pull
 	here   map[message.NodeID]bool
 	links  map[message.NodeID]message.LinkState
+
+	summary summary
+	since   time.Time // that is the summary
+}
+
+// steady says whether what this node knows may be compared.
+func (m *memory) steady(now time.Time) bool {
+	return !m.since.IsZero() && now.Sub(m.since) >= steady
 }
 
 // NewBoard returns an empty board.
