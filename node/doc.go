@@ -3,13 +3,16 @@
 //	             cmd/lightweight-tunnel
 //	                      |
 //	                    node            node.go, tree.go: the whole picture
-//	   .--------.---------+---------.----------.
-//	node/pump  node/tun  node/control  node/config  node/logs
+//	   .--------.---------+---------.----------.----------.
+//	node/pump  node/tun  node/control  node/config  node/logs  node/doctor
 //	   |
-//	gossip      routes      peerlink -- peerlink/keys
-//	   |           |           |-- peerlink/noise /path /replay /wire   pure cores:
-//	   |           |           |            /fec /repair /pmtu          no clock, no socket
-//	   |           |           '-- rawtcp -- rawtcp/link, rawtcp/guard
+//	gossip      routes      peerlink -- peerlink/keys, peerlink/nat (portmap)
+//	   |           |           |-- peerlink/noise /aesgcm /replay /wire   pure cores:
+//	   |           |           |            /path /punch /fec /repair     no clock,
+//	   |           |           |            /pmtu                         no socket
+//	   |           |           |-- peerlink/udp  ] two transports,
+//	   |           |           '-- rawtcp        ] received by one pump
+//	   |           |                 '-- rawtcp/link, rawtcp/guard
 //	   v           v           v
 //	 actors/message    actors/packet
 //	              actors
@@ -18,7 +21,8 @@
 // (package node/pump), which reads immutable snapshots. Everything else is said
 // by messages (package actors/message) through bounded mailboxes.
 //
-// There are two seams, [Overlay] and [Underlay]. Behind them stand a TUN device
-// and fake TCP on a real machine, or an internet in memory and in virtual time
-// (package node/simnet) in tests of whole meshes.
+// There are two seams, [Overlay] and [Underlay] (with [Datagrams] and
+// packet.Crosser for direct paths). Behind them stand a TUN device, fake TCP and
+// UDP on a real machine, or an internet in memory and in virtual time (package
+// node/simnet) in tests of whole meshes.
 package node
