@@ -5,13 +5,14 @@
 //
 //	Publish -> sign -> Ledger -> broadcast (newer replaces older) -> other nodes
 //	other nodes -> delegate (copies, offers) -> Ledger (verifies) -> routes, peers, keys
-//	lost? push/pull of all adverts every half minute repairs it
+//	lost? answers to probes sum up what is known; who differs exchanges all of it
 //
 // memberlist itself says only which members answer. Everything that is believed
 // of a node stands in its signed advert, and even where a member may be reached
 // is signed by the member ([memberName], memberMeta): a node speaks for itself
 // alone.
 //
-// The pure cores are [Ledger] (who said what), joiner (through whom to join) and
+// The pure cores are [Ledger] (who said what), joiner (through whom to join),
+// accord (with whom to exchange everything) and
 // outbox (who has to be told). [Gossip] is the one actor around them.
 package gossip
