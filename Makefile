@@ -68,6 +68,7 @@ test: ## everything: vet, unit, kernel and mesh tests under the race detector
 	$(GO) build -race -trimpath -o bin/lightweight-tunnel-race ./cmd/lightweight-tunnel
 	cd scripts/bench && $(GO) vet ./... && $(GO) test -count=1 ./...
 	$(GO) test -race -count=1 -timeout 8m -exec $(CURDIR)/scripts/as-root $$($(GO) list ./... | grep -v /scripts/e2e)
+	$(GO) test -count=1 -run 'TestAMeshOfFiftyNodesIsQuietWhenIdle' ./node
 	LT_BIN=$(CURDIR)/$(BIN) LT_RACE_BIN=$(CURDIR)/bin/lightweight-tunnel-race \
 		$(GO) test -count=1 -timeout 12m -exec $(CURDIR)/scripts/as-root ./scripts/e2e
 

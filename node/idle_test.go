@@ -188,8 +188,8 @@ func (c *sentBy) rate(of netip.Addr, over time.Duration) rate {
 }
 
 func TestAMeshOfFiftyNodesIsQuietWhenIdle(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a long time in a large mesh")
+	if testing.Short() || raceDetector {
+		t.Skip("a long time in a large mesh: make test runs it without the race detector")
 	}
 	inMesh(t, func(t *testing.T, m *mesh) {
 		inside := func(s *station) { s.tunnelled = true }
