@@ -63,6 +63,7 @@ const (
 	repeatRTT    = 200 * time.Millisecond
 	leftToRepeat = 0.0065 // of what cannot wait
 	leftOfBulk   = 0.0001 // each time, the TCP inside stalls for a round trip
+	costlyLoss   = 0.04
 	leftOfStart  = 0.00005
 	leftForGood  = 0.0005
 	spread       = 8 * time.Millisecond
@@ -110,6 +111,9 @@ func Decide(c Conditions, before Plan) Plan {
 		return p
 	}
 	left, leftBulk := leftToRepeat, leftOfBulk
+	if c.Loss > costlyLoss { // the more is lost, the more the last bit of safety costs
+		leftBulk *= 2
+	}
 	if !repeats {
 		left = leftForGood
 	} else {
