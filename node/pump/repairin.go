@@ -47,6 +47,11 @@ func (i *Inbound) repairOf(peer *peerlink.Peer) {
 	}
 	r := i.mend.receivers[peer]
 	if r == nil {
+		for p := range i.mend.receivers {
+			if i.Peers.Peer(p.ID()) != p { // it has left
+				delete(i.mend.receivers, p)
+			}
+		}
 		r = &peerReceiver{peer: peer}
 		r.Receiver = repair.NewReceiver(func(partial bool, p []byte) { i.hand(peer, partial, p) })
 		r.Limit(i.Repair.window)

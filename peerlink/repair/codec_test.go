@@ -153,5 +153,12 @@ func FuzzReceiver(f *testing.F) {
 		if r.Held() < 0 || r.Held() > maxHeld+1<<16 {
 			t.Fatalf("%d bytes are held", r.Held())
 		}
+		sum := 0
+		for _, flow := range r.flows {
+			sum += len(flow.slots)
+		}
+		if sum != r.places || sum > maxPlaces || r.Waiting() > DefaultWindow {
+			t.Fatalf("%d places, counted as %d, %d packets wait", sum, r.places, r.Waiting())
+		}
 	})
 }

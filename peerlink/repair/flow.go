@@ -32,6 +32,7 @@ const (
 	firstWindow = 12
 	flowWindow  = 8192 // packets between next and end; a power of two
 	minWindow   = 64
+	maxPlaces   = 1 << 16 // of all flows, 3 MB
 	// A flow that starts on a line that loses by itself does not notice that it has filled the
 	// line: its TCP looks for growing delays (HyStart), but repairs blur them, and
 	// losses are mended. If nobody tells it, it ends its start with a queue that overflows
@@ -44,15 +45,20 @@ const (
 
 func (f *flow) at(seq uint16) *place { return &f.slots[int(seq)&(len(f.slots)-1)] }
 
-// grow makes room for n places.
-func (f *flow) grow(n int) {
+// lacks is by how many places a flow must grow for n of them.
+func (f *flow) lacks(n int) int {
 	if n <= len(f.slots) {
-		return
+		return 0
 	}
 	size := max(minWindow, len(f.slots))
 	for size < n {
 		size *= 2
 	}
+	return size - len(f.slots)
+}
+
+// grow makes the ring as long as size, a power of two.
+func (f *flow) grow(size int) {
 	old := f.slots
 	f.slots = make([]place, size)
 	for s := f.next; s != f.end; s++ {
@@ -104,7 +110,16 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 		r.deliver(s.Partial, packet)
 		return
 	}
-	f.grow(int(ahead) + 1)
+	if more := f.lacks(int(ahead) + 1); more > 0 {
+		if r.places+more > maxPlaces { // too much is open at once
+			r.flush(f)
+			f.base, f.next, f.end = begin, s.Seq+1, s.Seq+1
+			r.deliver(s.Partial, packet)
+			return
+		}
+		r.places += more
+		f.grow(len(f.slots) + more)
+	}
 	for int16(s.Seq-f.end) > 0 { // holes between what came before and this
 		hole := place{zero: now, limit: now + r.patience(s)}
 		hole.limit = r.limit(&hole)

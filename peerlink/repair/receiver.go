@@ -20,6 +20,7 @@ type Receiver struct {
 	held     int // bytes in flows
 	waiting  int // packets in flows
 	most     int // of them
+	places   int // of all flows
 	swept    int64
 
 	// What is known of the peer's way of sending.
@@ -283,7 +284,7 @@ func (r *Receiver) Due(now int64) (next int64) {
 	if r.decoder != nil {
 		r.decoder.Expire(now - groupLife)
 	}
-	r.sweep(now)
+	soonest(r.sweep(now))
 	for i := range r.trackers {
 		if at := r.reportDue(&r.trackers[i]); at > 0 {
 			soonest(max(at, now+1))
@@ -292,17 +293,25 @@ func (r *Receiver) Due(now int64) (next int64) {
 	return next
 }
 
-// sweep forgets idle flows.
-func (r *Receiver) sweep(now int64) {
-	if now-r.swept < int64(time.Second) {
-		return
-	}
-	r.swept = now
-	for slot, f := range r.flows {
-		if f.held == 0 && now-f.last > flowIdle {
-			delete(r.flows, slot)
+// sweep forgets idle flows, and lets go of memory when there are none. It returns
+// when to look again; 0: nothing is kept.
+func (r *Receiver) sweep(now int64) int64 {
+	if now-r.swept >= int64(time.Second) {
+		r.swept = now
+		for slot, f := range r.flows {
+			if f.held == 0 && now-f.last > flowIdle {
+				r.places -= len(f.slots)
+				delete(r.flows, slot)
+			}
+		}
+		if len(r.flows) == 0 && now-r.now > flowIdle {
+			r.free, r.decoder = buffers{}, nil
 		}
 	}
+	if len(r.flows) == 0 && len(r.free.free) == 0 && r.decoder == nil {
+		return 0
+	}
+	return r.swept + flowIdle
 }
 
 // reportDue is when the next report about t is due; 0: not before something comes.

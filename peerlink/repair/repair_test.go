@@ -295,3 +295,42 @@ func TestNoMorePacketsWaitToBePutInOrderThanMay(t *testing.T) {
 		t.Errorf("%d of 200 packets came, %d wait for ever", len(l.got), l.r.Waiting())
 	}
 }
+
+func TestWhatIsIdleKeepsNoMemory(t *testing.T) {
+	l := newLine(t, NewSender(), 11)
+	l.loses = l.independent(0.03)
+	l.steady(2*time.Second, 4000, Bulk, 1400)
+	if len(l.s.ring.entries) < 256 || len(l.r.flows) == 0 {
+		t.Fatalf("%d copies and %d flows while it works", len(l.s.ring.entries), len(l.r.flows))
+	}
+	l.run(20*time.Second, func() {})
+	if len(l.s.ring.entries) != 0 || len(l.r.flows) != 0 || l.r.free.free != nil || l.r.decoder != nil {
+		t.Errorf("%d copies, %d flows and %d buffers are kept for ever", len(l.s.ring.entries), len(l.r.flows), len(l.r.free.free))
+	}
+	if s, r := l.s.Due(l.now), l.r.Due(l.now); s != 0 || r != 0 {
+		t.Errorf("it wants to be called again, at %d and %d", s, r)
+	}
+	from := uint32(len(l.sent))
+	l.steady(2*time.Second, 4000, Bulk, 1400)
+	if share := l.residual(from); share > 0.0005 {
+		t.Errorf("%.3f %% never came after the pause", 100*share)
+	}
+}
+
+func TestAPacketAmongManyProbesIsRepeatedStill(t *testing.T) {
+	l := newLine(t, NewSender(), 12)
+	l.s.Learn(2 * oneWay)
+	l.s.probed = maxProbes // the test makes its own: seven with each packet
+	for id := range uint32(50) {
+		lost := id == 5
+		l.loses = func() bool { return lost }
+		l.packet(id, 4, Bulk, 1400)
+		l.counter += 7
+		l.loses = func() bool { return false }
+		l.run(time.Millisecond, func() {})
+	}
+	l.run(time.Second, func() {})
+	if _, ok := l.got[5]; !ok || l.repeats == 0 {
+		t.Errorf("the packet that was lost never came, after %d repeats", l.repeats)
+	}
+}

@@ -6,7 +6,7 @@ package repair
 type ring struct {
 	entries []entry // a ring by order of first sending; its length is a power of two
 	head    uint64  // packets ever added
-	found   []where // by counter: a ring twice as long
+	found   []where // by counter: a ring that is longer, because not every counter is that of a packet
 }
 
 // entry is one packet that may have to be repeated.
@@ -30,9 +30,11 @@ type where struct {
 }
 
 const (
-	minEntries  = 64
-	maxEntries  = 4096
-	nearEntries = 512 // while the round trip is short, or not known yet
+	minEntries = 64
+	// A packet may come with two probes, or with as much parity and some repeats.
+	foundPerEntry = 8
+	maxEntries    = 4096
+	nearEntries   = 512 // while the round trip is short, or not known yet
 )
 
 // add returns the entry for a packet of n bytes that is sent under counter. The
@@ -96,7 +98,7 @@ func (r *ring) byNumber(number uint64) *entry {
 
 func (r *ring) resize(size int) {
 	old, oldLen := r.entries, uint64(len(r.entries))
-	r.entries, r.found = make([]entry, size), make([]where, 2*size)
+	r.entries, r.found = make([]entry, size), make([]where, foundPerEntry*size)
 	for n := r.head - min(r.head, oldLen) + 1; n <= r.head; n++ {
 		e := &r.entries[(n-1)&uint64(size-1)]
 		*e = old[(n-1)&(oldLen-1)]

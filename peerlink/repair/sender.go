@@ -22,6 +22,7 @@ type Sender struct {
 	calm  int  // packets since the last loss
 
 	ring   ring
+	used   int64 // when a packet was added to it
 	flows  flowTable
 	parity [lanes]insurer
 	queue  []repeat // a ring by age: queue[first:]
@@ -68,6 +69,7 @@ const (
 	moreProbes  = 2
 	maxProbes   = 300
 
+	copiesIdle  = int64(3 * time.Second) // longer than any copy is of use
 	firstBeat   = int64(10 * time.Millisecond)
 	maxBeats    = 4
 	decideEvery = int64(250 * time.Millisecond)
@@ -127,6 +129,7 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 		s.scratch = append(shim.Append(s.scratch[:0]), packet...)
 		return s.scratch
 	}
+	s.used = now
 	life, most := s.span()
 	e := s.ring.add(now, life, most, index, counter, len(packet))
 	e.shim, e.group = shim, group
@@ -321,7 +324,23 @@ func (s *Sender) Due(now int64) int64 {
 	if s.beatAt != 0 && (next == 0 || s.beatAt < next) {
 		next = s.beatAt
 	}
+	if at := s.forgetCopies(now); at != 0 && (next == 0 || at < next) {
+		next = at
+	}
 	return next
+}
+
+// forgetCopies lets go of the memory of a ring that nobody uses any more, which
+// may be megabytes, and returns when to look again; 0: there is none.
+func (s *Sender) forgetCopies(now int64) int64 {
+	if len(s.ring.entries) == 0 {
+		return 0
+	}
+	if at := s.used + copiesIdle; now < at {
+		return at
+	}
+	s.ring, s.queue, s.first, s.later = ring{}, nil, 0, nil
+	return 0
 }
 
 // View is what an operator sees of the repair of one direction.
