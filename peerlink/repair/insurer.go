@@ -12,7 +12,8 @@ type insurer struct {
 		number  uint32
 		counter uint64 // of its last row
 	}
-	due int // groups whose rows wait to be sent
+	due  int // groups whose rows wait to be sent
+	head []byte
 }
 
 // insured is one group that is being filled.
@@ -56,8 +57,8 @@ func (i *insurer) add(now int64, index uint32, counter uint64, c Code, s *Shim, 
 	}
 	s.Grouped, s.Back, s.Index = true, uint16(counter-g.base), uint8(g.encoder.Count())
 	sh := shard{shim: *s, offset: s.Back, packet: packet}
-	var head [shardHead]byte
-	g.encoder.Add(sh.appendHead(head[:0]), packet)
+	i.head = sh.appendHead(i.head[:0])
+	g.encoder.Add(i.head, packet)
 	if g.encoder.Count() >= g.most {
 		i.end(g)
 	}

@@ -29,6 +29,7 @@ type Receiver struct {
 	stampedAt int64
 	unmarked  int    // datagrams since then without a stamp
 	group     uint32 // session of the group that is being decoded
+	head      []byte // scratch
 	now       int64
 
 	// How long repairs take, and how long flows are held for their sake.
@@ -132,9 +133,8 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 	case s.Grouped:
 		r.insured = true
 		sh := shard{shim: s, offset: s.Back, packet: packet}
-		var head [shardHead]byte
-		r.group = index
-		r.decoderFor().Data(now, groupKey(index, counter-uint64(s.Back)), int(s.Index), sh.appendHead(head[:0]), packet)
+		r.group, r.head = index, sh.appendHead(r.head[:0])
+		r.decoderFor().Data(now, groupKey(index, counter-uint64(s.Back)), int(s.Index), r.head, packet)
 	}
 	if !s.Grouped && !s.Repeat && s.Ordered {
 		r.insured = false
