@@ -97,8 +97,7 @@ func (o *Opener) answered(now time.Time, a Answered) {
 		return
 	}
 	if a.Refused {
-		o.fail(now, "direct paths are switched off there")
-		o.next, o.pause = now.Add(maxPause), maxPause
+		o.giveUp(now, "direct paths are switched off there")
 		return
 	}
 	o.peer = a.Offer
@@ -123,8 +122,7 @@ func (o *Opener) probe(now time.Time) {
 		if why == "" {
 			why = "no address of the one could be reached from the other"
 		}
-		o.fail(now, why)
-		o.next, o.pause = now.Add(maxPause), maxPause // nothing changes by trying
+		o.giveUp(now, why)
 		return
 	}
 	length := o.cfg.Timeout

@@ -331,6 +331,12 @@ func (o *Opener) fail(now time.Time, why string) {
 	o.emit(Report{Why: why, Stats: stats, Tries: o.tries, NextIn: o.next.Sub(now)})
 }
 
+// giveUp ends a try that will end alike until something changes.
+func (o *Opener) giveUp(now time.Time, why string) {
+	o.pause = maxPause
+	o.fail(now, why)
+}
+
 // later doubles the pause before the next try.
 func (o *Opener) later(now time.Time) {
 	o.tries++
