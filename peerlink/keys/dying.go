@@ -63,7 +63,13 @@ func dying(pid int) bool {
 		}
 		status, _ := os.ReadFile(filepath.Join(task, "status"))
 		for line := range bytes.Lines(status) {
-			if hex, found := bytes.CutPrefix(line, []byte("SigPnd:")); found {
+			// A thread takes the signal from its own set a little before it is marked as
+			// ending; in that of the process it stays.
+			hex, found := bytes.CutPrefix(line, []byte("SigPnd:"))
+			if !found {
+				hex, found = bytes.CutPrefix(line, []byte("ShdPnd:"))
+			}
+			if found {
 				pending, err := strconv.ParseUint(string(bytes.TrimSpace(hex)), 16, 64)
 				if err == nil && pending&(1<<(unix.SIGKILL-1)) != 0 {
 					return true

@@ -40,7 +40,7 @@ func (t *Transport) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		if !ended {
-			_ = <-watching // what it says matters to nobody any more
+			<-watching //nolint:errcheck // nobody waits for what it says any more
 		}
 	}()
 

@@ -135,7 +135,7 @@ func (w *Watcher) Watch(ctx context.Context, tick <-chan time.Time, poke <-chan 
 		var c Change
 		select {
 		case <-ctx.Done():
-			_ = <-failed // the socket is ours alone again
+			<-failed //nolint:errcheck // the socket is ours alone again; why is no news
 			return nil
 		case err := <-failed:
 			if ctx.Err() != nil {
