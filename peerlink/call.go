@@ -258,7 +258,11 @@ func (l *link) letGo() {
 		cancel()
 	}
 	for p := range c.paths {
-		if !l.m.keeps(p) {
+		switch {
+		case l.m.keeps(p):
+		case p.Kind() == packet.UDP:
+			l.d.cfg.UDP.Forget(p) // it may be the path of another peer
+		default:
 			p.Close()
 		}
 	}

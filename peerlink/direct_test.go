@@ -316,6 +316,41 @@ func TestIdleDirectPeersSayLittle(t *testing.T) {
 	})
 }
 
+// A peer may name an address that is another peer's: an old mapping, or the same
+// private address in two local networks.
+func TestATryLeavesThePathsOfOtherPeersAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNATWorld(t)
+		none := simnet.NATConfig{Kind: simnet.NoNAT}
+		a, _ := w.behind("office", 10, none, nil)
+		b, _ := w.behind("nas", 20, none, nil)
+		c, _ := w.behind("van", 30, simnet.NATConfig{Kind: simnet.Symmetric, NoUDP: true}, func(cfg *Config) {
+			cfg.Cross = nil // no try of it can succeed
+			own := cfg.Candidates
+			cfg.Candidates = func() punch.Local {
+				local := own()
+				local.Candidates = append(local.Candidates, b.d.cfg.Candidates().Candidates...)
+				return local
+			}
+		})
+		w.settled(a, b, c)
+		w.stream(a, b, 3*time.Second)
+		path := a.d.Peer(b.d.cfg.ID).Outbound().Path()
+		if path.Kind() != packet.UDP {
+			t.Fatalf("path %s, why not direct: %s", path.Kind(), a.link(b).WhyNotDirect)
+		}
+		tries := a.log.count("no direct path")
+		a.send(c, "first")
+		eventually(t, 20*time.Second, "a try in vain", func() bool {
+			a.send(c, "x")
+			return a.log.count("no direct path") > tries
+		})
+		if now := a.d.Peer(b.d.cfg.ID).Outbound(); now == nil || now.Path() != path || !path.Alive() {
+			t.Errorf("the path to another peer was closed\n%s", strings.Join(a.log.lines, ""))
+		}
+	})
+}
+
 func TestSwitchedOffDirectPathsAreSaidToBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newNATWorld(t)

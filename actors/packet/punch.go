@@ -34,6 +34,9 @@ type Pather interface {
 	// Release closes sockets but those that an adopted path uses: these are closed
 	// with it.
 	Release(sockets []Socket)
+	// Forget closes a path that Through returned, unless it is adopted: others may
+	// have asked for the same one.
+	Forget(p Path)
 	// Port is the local port of socket zero; 0: that family is not served.
 	Port(v6 bool) uint16
 }

@@ -150,6 +150,13 @@ func (u *UDPTransport) Release(names []packet.Socket) {
 	}
 }
 
+// Forget implements packet.Pather.
+func (u *UDPTransport) Forget(p packet.Path) {
+	if p := p.(*udpPath); !p.adopted.Load() {
+		p.Close()
+	}
+}
+
 // Port implements packet.Pather.
 func (u *UDPTransport) Port(v6 bool) uint16 {
 	u.host.net.mu.Lock()

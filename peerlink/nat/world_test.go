@@ -195,6 +195,8 @@ func (h *host) Release(all []packet.Socket) {
 	}
 }
 
+func (h *host) Forget(packet.Path) {}
+
 func (h *host) Port(v6 bool) uint16 {
 	if v6 == h.address.Is4() {
 		return 0

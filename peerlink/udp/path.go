@@ -241,10 +241,13 @@ func (p *Path) Alive() bool { return p.state.Load() != gone }
 // Close implements [packet.Path]. The other side is told nothing; what it sends
 // makes a new path.
 func (p *Path) Close() {
-	was := p.state.Swap(gone)
-	if was == gone {
-		return
+	if was := p.state.Swap(gone); was != gone {
+		p.ended(was)
 	}
+}
+
+// ended takes the path, which was young or adopted, out of the table.
+func (p *Path) ended(was uint32) {
 	t := p.transport
 	t.paths.CompareAndDelete(p.key, p)
 	t.removals.Add(1)

@@ -160,6 +160,22 @@ func TestIdlePathsThatNobodyAdoptsAreForgotten(t *testing.T) {
 	}
 }
 
+func TestOnlyAPathThatNobodyAdoptsIsForgottenOnRequest(t *testing.T) {
+	na, _ := nstest.Pair(t)
+	a := pumped(t, na, Config{})
+	asked, kept := a.through(t, 0, netip.AddrPortFrom(b4, 1)), a.through(t, 0, netip.AddrPortFrom(b4, 2))
+	kept.Adopt()
+	a.Forget(asked)
+	a.Forget(asked)
+	a.Forget(kept)
+	if asked.Alive() || !kept.Alive() || a.asked.Load() != 0 {
+		t.Fatalf("asked for: %v, adopted: %v, %d counted", asked.Alive(), kept.Alive(), a.asked.Load())
+	}
+	if again := a.through(t, 0, netip.AddrPortFrom(b4, 1)); again == asked || !again.Alive() {
+		t.Fatal("what was forgotten is found again")
+	}
+}
+
 func TestAPathEndsWithItsAddressAndSaysSo(t *testing.T) {
 	na, _ := nstest.Pair(t)
 	na.Run("ip addr add 10.77.9.1/24 dev v0", "ip route add 10.77.8.0/24 via 10.77.0.2 src 10.77.9.1")

@@ -111,6 +111,13 @@ func (t *Transport) keep(p *Path) *Path {
 	return p
 }
 
+// Forget implements [packet.Pather].
+func (*Transport) Forget(p packet.Path) {
+	if p := p.(*Path); p.state.CompareAndSwap(young, gone) {
+		p.ended(young)
+	}
+}
+
 // Dial implements [packet.Dialer]. The path lives until Close, as if adopted.
 func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
 	var answered atomic.Bool
