@@ -81,8 +81,8 @@ type Outbound struct {
 	recalled *peerlink.Peer // whose packets are in recent
 	recent   *recent
 	began    time.Time // of the burst
-	counter  uint64    // of the first datagram sealed since sealed was reset
-	sealed   bool
+	counter  uint64    // of the piece that was sealed last
+	marked   bool      // it was sealed with a shim
 
 	// The last lookup: traffic comes in runs.
 	fib  *routes.FIB
@@ -183,10 +183,9 @@ func (o *Outbound) handle(b []byte) {
 	}
 	switch o.split.load(h, p, in, limit) {
 	case pass:
-		o.sealed = false
 		o.send(out)
 		if o.split.one {
-			o.recall(peer).keep(o.began, peerlink.Sealed{Session: out.Session(), Counter: o.counter}, o.split.kind, p)
+			o.recall(peer).keep(o.began, peerlink.Sealed{Session: out.Session(), Counter: o.counter}, o.marked, o.split.kind, p)
 		}
 	case malformed:
 		o.Drops.Add(BadPacket, 1)
@@ -227,15 +226,13 @@ func (o *Outbound) send(out *peerlink.Outbound) {
 	}
 	counter := out.Begin(o.split.count())
 	for p := o.split.next(); p != nil; p = o.split.next() {
+		o.counter, o.marked = counter, false
 		o.seal(counter, o.split.kind, p)
 		counter++
 	}
 }
 
 func (o *Outbound) seal(counter uint64, kind wire.Kind, p []byte) {
-	if !o.sealed {
-		o.sealed, o.counter = true, counter
-	}
 	slot := o.train.Next(len(p) + wire.Overhead)
 	if slot == nil {
 		o.flush()

@@ -4,13 +4,13 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/peerlink"
+	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
 // recent keeps copies of the single packets that were last sent to one peer. A
 // dead path swallows what is sent until its death is noticed; then these go
-// again, under the counters that they had, so that the peer's replay window
-// drops those that did arrive. Super-packets are not kept: they are bulk TCP,
+// again in a way that lets the peer drop those that did arrive. Super-packets are not kept: they are bulk TCP,
 // which repeats by itself, and whose repetitions are single packets.
 type recent struct {
 	away    *peerlink.Away // the absence that was seen to last
@@ -26,6 +26,7 @@ type keptPacket struct {
 	off, end int // in buf
 	kind     wire.Kind
 	was      peerlink.Sealed
+	marked   bool // it was sealed as wire.Repairable, with a shim
 }
 
 const (
@@ -36,7 +37,7 @@ const (
 )
 
 // keep copies p, forgetting the oldest packets in its way.
-func (r *recent) keep(now time.Time, was peerlink.Sealed, kind wire.Kind, p []byte) {
+func (r *recent) keep(now time.Time, was peerlink.Sealed, marked bool, kind wire.Kind, p []byte) {
 	if len(p) > mostRecent {
 		return
 	}
@@ -48,7 +49,7 @@ func (r *recent) keep(now time.Time, was peerlink.Sealed, kind wire.Kind, p []by
 	}
 	at := r.next
 	r.next += copy(r.buf[at:], p)
-	r.entries[(r.first+r.n)%maxRecent] = keptPacket{at: now, off: at, end: r.next, kind: kind, was: was}
+	r.entries[(r.first+r.n)%maxRecent] = keptPacket{at: now, off: at, end: r.next, kind: kind, was: was, marked: marked}
 	r.n++
 }
 
@@ -103,16 +104,16 @@ func (r *recent) grow() {
 }
 
 // since hands out, in order, what was kept from then on, and forgets what is
-// older. What was handed out is kept, too, as what each returns: the way that it
+// older. What was handed out is kept, too, as each leaves it: the way that it
 // takes now may be found dead as well. The packets are views, valid until the
 // next keep.
-func (r *recent) since(then time.Time, each func(was peerlink.Sealed, kind wire.Kind, p []byte) peerlink.Sealed) {
+func (r *recent) since(then time.Time, each func(e *keptPacket, p []byte)) {
 	for r.n > 0 && r.oldest().at.Before(then) {
 		r.drop()
 	}
 	for i := range r.n {
 		e := &r.entries[(r.first+i)%maxRecent]
-		e.was = each(e.was, e.kind, r.buf[e.off:e.end])
+		each(e, r.buf[e.off:e.end])
 	}
 }
 
@@ -148,22 +149,44 @@ func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, lim
 	r.away = away
 	if limit >= minLimit {
 		o.turnTo(out)
-		r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) peerlink.Sealed {
+		r.since(away.Since, func(e *keptPacket, p []byte) {
 			if len(p) <= limit {
-				was = peerlink.Sealed{Session: out.Session(), Counter: out.CounterOf(was)}
-				o.seal(was.Counter, kind, p)
+				o.sendAgain(e, p)
 			}
-			return was
 		})
 		return
 	}
 	var all []peerlink.Again
-	r.since(away.Since, func(was peerlink.Sealed, kind wire.Kind, p []byte) peerlink.Sealed {
-		all = append(all, peerlink.Again{Sealed: was, Kind: kind, Packet: p})
-		return was
+	r.since(away.Since, func(e *keptPacket, p []byte) {
+		was := e.was
+		if e.marked { // its counter is that of another plaintext, and must not be used for this one
+			was = peerlink.Sealed{}
+		}
+		all = append(all, peerlink.Again{Sealed: was, Kind: e.kind, Packet: p})
 	})
 	r.forget()
 	if !peer.StageAgain(all) {
 		o.Drops.Add(NoRoom, len(all))
 	}
+}
+
+// sendAgain sends a packet once more, on the way that the train is filled for:
+// under its old counter, so that the peer's replay window knows it, or, if that
+// is the counter of a packet with a shim, as the repeat of it. Another plaintext
+// under that counter would betray both, and the key that authenticates.
+func (o *Outbound) sendAgain(e *keptPacket, p []byte) {
+	now := peerlink.Sealed{Session: o.out.Session()}
+	if !e.marked || e.was.Session != now.Session {
+		now.Counter = o.out.CounterOf(e.was)
+	} else {
+		now.Counter = o.out.Begin(1)
+		repeat, ok := repair.AppendRepeat(o.mend.plain[:0], o.Repair.now(), e.was.Counter, now.Counter, e.kind == wire.DataPartial, p)
+		if ok {
+			o.mend.plain = repeat
+			o.seal(now.Counter, wire.Repairable, repeat)
+			return
+		}
+	}
+	e.was, e.marked = now, false
+	o.seal(now.Counter, e.kind, p)
 }

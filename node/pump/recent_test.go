@@ -24,19 +24,18 @@ func TestOfThePacketsSentTheNewestAreKeptInOrder(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range 20000 {
 		now = now.Add(time.Duration(rng.IntN(int(2 * time.Millisecond))))
-		r.keep(now, peerlink.Sealed{}, wire.Data, numbered(i, 4+rng.IntN(1400)))
+		r.keep(now, peerlink.Sealed{}, false, wire.Data, numbered(i, 4+rng.IntN(1400)))
 	}
 	if len(r.buf) > mostRecent || r.n == 0 {
 		t.Fatalf("%d packets in %d bytes", r.n, len(r.buf))
 	}
 	next, got, size := 0, 0, 0
-	r.since(time.Time{}, func(was peerlink.Sealed, _ wire.Kind, p []byte) peerlink.Sealed {
+	r.since(time.Time{}, func(e *keptPacket, p []byte) {
 		i := int(binary.BigEndian.Uint32(p))
 		if got > 0 && i != next || !bytes.Equal(p[4:], numbered(i, len(p))[4:]) {
 			t.Fatalf("packet %d of %d bytes is damaged or out of order, want %d", i, len(p), next)
 		}
 		next, got, size = i+1, got+1, size+len(p)
-		return was
 	})
 	if next != 20000 || size < mostRecent*3/4 {
 		t.Errorf("the last one is %d, %d packets of %d bytes in all", next-1, got, size)
@@ -47,19 +46,19 @@ func TestWhatWentAgainIsKeptUntilItIsKnownToHaveArrived(t *testing.T) {
 	var r recent
 	start := time.Unix(1_700_000_000, 0)
 	for i := range 10 {
-		r.keep(start.Add(time.Duration(i)*time.Second), peerlink.Sealed{Session: 1, Counter: uint64(i)}, wire.Data, numbered(i, 200))
+		r.keep(start.Add(time.Duration(i)*time.Second), peerlink.Sealed{Session: 1, Counter: uint64(i)}, false, wire.Data, numbered(i, 200))
 	}
 	again := func(then time.Time, session uint32) (first, n int) {
 		first = -1
-		r.since(then, func(was peerlink.Sealed, _ wire.Kind, p []byte) peerlink.Sealed {
+		r.since(then, func(e *keptPacket, p []byte) {
 			i := int(binary.BigEndian.Uint32(p))
 			if first < 0 {
 				first = i
 			}
-			if n++; was != (peerlink.Sealed{Session: session, Counter: uint64(i)}) {
-				t.Errorf("packet %d was sealed as %+v", i, was)
+			if n++; e.was != (peerlink.Sealed{Session: session, Counter: uint64(i)}) {
+				t.Errorf("packet %d was sealed as %+v", i, e.was)
 			}
-			return peerlink.Sealed{Session: session + 1, Counter: was.Counter}
+			e.was.Session++
 		})
 		return first, n
 	}
@@ -81,15 +80,14 @@ func TestOnlyWhatWasSentSinceTheAbsenceBeganGoesAgain(t *testing.T) {
 	var r recent
 	start := time.Unix(1_700_000_000, 0)
 	for i := range 500 { // ten seconds of 50 packets a second
-		r.keep(start.Add(time.Duration(i)*20*time.Millisecond), peerlink.Sealed{Counter: uint64(i)}, wire.DataPartial, numbered(i, 200))
+		r.keep(start.Add(time.Duration(i)*20*time.Millisecond), peerlink.Sealed{Counter: uint64(i)}, false, wire.DataPartial, numbered(i, 200))
 	}
 	var got []int
-	r.since(start.Add(7*time.Second), func(was peerlink.Sealed, k wire.Kind, p []byte) peerlink.Sealed {
-		if k != wire.DataPartial || was.Counter != uint64(binary.BigEndian.Uint32(p)) {
-			t.Errorf("kind %v, counter %d", k, was.Counter)
+	r.since(start.Add(7*time.Second), func(e *keptPacket, p []byte) {
+		if e.kind != wire.DataPartial || e.was.Counter != uint64(binary.BigEndian.Uint32(p)) {
+			t.Errorf("kind %v, counter %d", e.kind, e.was.Counter)
 		}
 		got = append(got, int(binary.BigEndian.Uint32(p)))
-		return was
 	})
 	if len(got) != 150 || got[0] != 350 || got[149] != 499 {
 		t.Errorf("%d packets, %v", len(got), got)
@@ -104,7 +102,7 @@ func TestKeepingAllocatesNothingOnceItsSizeIsFound(t *testing.T) {
 	now, p := time.Unix(1_700_000_000, 0), numbered(1, 1300)
 	keep := func() {
 		now = now.Add(time.Millisecond)
-		r.keep(now, peerlink.Sealed{}, wire.Data, p)
+		r.keep(now, peerlink.Sealed{}, false, wire.Data, p)
 	}
 	for range 2000 {
 		keep()
@@ -122,16 +120,15 @@ func FuzzRecentKeepsWhatItWasGiven(f *testing.F) {
 		now := time.Unix(1_700_000_000, 0)
 		for i, s := range sizes {
 			now = now.Add(time.Duration(s) * time.Millisecond)
-			r.keep(now, peerlink.Sealed{}, wire.Data, numbered(i, 4+int(s)*int(factor%260)))
+			r.keep(now, peerlink.Sealed{}, false, wire.Data, numbered(i, 4+int(s)*int(factor%260)))
 		}
 		next := -1
-		r.since(time.Time{}, func(was peerlink.Sealed, _ wire.Kind, p []byte) peerlink.Sealed {
+		r.since(time.Time{}, func(e *keptPacket, p []byte) {
 			i := int(binary.BigEndian.Uint32(p))
 			if next >= 0 && i != next || len(p) != 4+int(sizes[i])*int(factor%260) {
 				t.Fatalf("packet %d of %d bytes, want %d", i, len(p), next)
 			}
 			next = i + 1
-			return was
 		})
 		if len(sizes) > 0 && next != len(sizes) {
 			t.Fatalf("the newest is missing: %d of %d", next, len(sizes))

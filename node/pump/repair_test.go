@@ -1,6 +1,7 @@
 package pump
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"testing"
@@ -139,5 +140,55 @@ func TestTheWholeWalkAllocatesNothingWhileLossIsRepaired(t *testing.T) {
 				t.Errorf("%s: nothing was marked", name)
 			}
 		})
+	}
+}
+
+func TestWhatGoesAgainAfterAnAbsenceArrivesOnceUnderANumberOfItsOwn(t *testing.T) {
+	for name, mode := range map[string]RepairMode{"marked for repeats": RepairAuto, "under parity": RepairFixed, "as it is": RepairOff} {
+		for _, swallowed := range []bool{true, false} {
+			withTrio(t, func(t *testing.T, tr trio) {
+				a, hub := tr.a, tr.hub
+				a.repairing(t, mode, 10, 3, 0)
+				hub.repairing(t, mode, 10, 3, 0)
+				numbers := map[uint64][]byte{}
+				arrive := func(lost bool) (n int) {
+					batch, _, _ := hub.line.take()
+					for _, datagram := range batch {
+						sent := bytes.Clone(datagram.Data)
+						h, err := hub.d.Unmask(datagram.Data)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if before, used := numbers[h.Counter]; used && !bytes.Equal(before, sent) {
+							t.Errorf("%s: two plaintexts were sealed under counter %d", name, h.Counter)
+						}
+						numbers[h.Counter] = sent
+						copy(datagram.Data, sent)
+					}
+					if !lost {
+						hub.in.burst(batch)
+					}
+					return len(hub.sink.packets(t))
+				}
+				syn := frame(tun.Header{}, simnet.TCP(netip.AddrPortFrom(a.addr, 4000), netip.AddrPortFrom(hub.addr, 5000), 1, 0, simnet.SYN, nil))
+				all := append(segments(a, hub, 3), udp(a, hub, "single"), syn)
+				a.send(all...)
+				if n := arrive(swallowed); swallowed != (n == 0) {
+					t.Fatalf("%s: %d packets arrived at first", name, n)
+				}
+				want := 0
+				if swallowed {
+					want = len(all)
+				}
+				for range 2 {
+					a.out.recall(a.d.Peer(hub.id)).since(time.Time{}, a.out.sendAgain)
+					a.out.flush()
+					if n := arrive(false); n != want {
+						t.Errorf("%s, swallowed at first: %v: %d packets arrived when they went again, want %d", name, swallowed, n, want)
+					}
+					want = 0
+				}
+			})
+		}
 	}
 }

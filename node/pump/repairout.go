@@ -20,6 +20,7 @@ type repairOut struct {
 	current *peerSender   // of the peer whose train is being filled; nil: without repair
 	first   uint64        // counters in the train
 	last    uint64
+	plain   []byte // scratch
 }
 
 type peerSender struct {
@@ -98,7 +99,8 @@ func (o *Outbound) sendMarked(out *peerlink.Outbound) bool {
 	for p := o.split.next(); p != nil; p = o.split.next() {
 		class := classify(&o.split.in, p)
 		if !s.Active(class) {
-			o.seal(out.Begin(1), o.split.kind, p)
+			o.counter, o.marked = out.Begin(1), false
+			o.seal(o.counter, o.split.kind, p)
 			continue
 		}
 		if hash == 0 {
@@ -108,9 +110,9 @@ func (o *Outbound) sendMarked(out *peerlink.Outbound) bool {
 			s.Open()
 			o.sendPending(s, now)
 		}
-		counter := out.Begin(1)
-		plain := s.Add(now, session, counter, hash, class, o.split.kind == wire.DataPartial, p)
-		o.seal(counter, wire.Repairable, plain)
+		o.counter, o.marked = out.Begin(1), true
+		plain := s.Add(now, session, o.counter, hash, class, o.split.kind == wire.DataPartial, p)
+		o.seal(o.counter, wire.Repairable, plain)
 		o.sendPending(s, now)
 	}
 	o.keepBusy(s, now)
