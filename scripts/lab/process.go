@@ -56,6 +56,8 @@ func (n *Namespace) Start(c Command) (*Process, error) {
 		_ = p.cmd.Wait() // how it ended is in ProcessState
 		close(p.done)
 	}()
+	// One that has not entered the namespace yet is not found there.
+	n.lab.atClose(func() { _ = p.Kill() })
 	return p, nil
 }
 
