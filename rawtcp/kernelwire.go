@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/guard"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
@@ -167,25 +168,10 @@ func (w *kernelWire) refresh() {
 	w.locals.Store(&locals)
 }
 
-// run follows routes for the sender and interfaces for the guard.
+// run follows routes for the sender and interfaces for the guard, and keeps the
+// queues of the interfaces short.
 func (w *kernelWire) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 3)
-	follow := func(f func(context.Context) error) {
-		defer func() {
-			if p := recover(); p != nil {
-				ended <- fmt.Errorf("panic: %v", p)
-			}
-		}()
-		ended <- f(ctx)
-	}
-	go follow(w.resolver.Run)
-	go follow(w.guard.Run)
-	go follow(w.sender.Govern)
-	first := <-ended
-	cancel()
-	return errors.Join(first, <-ended, <-ended)
+	return actors.Together(ctx, w.resolver.Run, w.guard.Run, w.sender.Govern)
 }
 
 func (w *kernelWire) describe() (guardName, receive string, reasons []string) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
@@ -33,8 +34,7 @@ func (t *Transport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	watching := make(chan error, 1)
 	go func() {
-		watching <- together(ctx, func(ctx context.Context) error { return t.router.run(ctx, t.routesChanged) },
-			func(ctx context.Context) error { return link.Govern(ctx, t.govern) })
+		watching <- actors.Together(ctx, t.router.resolver.Run, func(ctx context.Context) error { return link.Govern(ctx, t.govern) })
 	}()
 	ended := false
 	defer func() {

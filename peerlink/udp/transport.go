@@ -87,6 +87,7 @@ func New(cfg Config) (_ *Transport, err error) {
 	if err := t.router.open(&cfg); err != nil {
 		return nil, err
 	}
+	t.router.resolver.OnRoutes(t.routesChanged)
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err == nil {
 		err = unix.SetNonblock(epoll, true) // for Go's poller, which shall wait for it

@@ -1,8 +1,6 @@
 package udp
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -89,7 +87,6 @@ func (w *way) generation() uint64 {
 // kernel, which takes some tens of microseconds.
 type router struct {
 	resolver *link.Resolver
-	watcher  *link.Watcher
 	handle   *netlink.Handle
 	exclude  []string
 }
@@ -105,38 +102,20 @@ func (r *router) open(cfg *Config) (err error) {
 	for _, name := range r.exclude {
 		r.resolver.Refuse(name)
 	}
-	if r.watcher, err = link.NewWatcher(); err != nil {
-		return fmt.Errorf("watching routes: %w", err)
-	}
 	if r.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open route netlink socket: %w", err)
 	}
 	return nil
 }
 
-func (r *router) close() (err error) {
+func (r *router) close() error {
 	if r.handle != nil {
 		r.handle.Close()
 	}
-	if r.watcher != nil {
-		err = r.watcher.Close()
-	}
 	if r.resolver != nil {
-		err = errors.Join(err, r.resolver.Close())
+		return r.resolver.Close()
 	}
-	return err
-}
-
-// run keeps the ways right until ctx ends, and calls changed after every change
-// of routes.
-func (r *router) run(ctx context.Context, changed func()) error {
-	return together(ctx, r.resolver.Run, func(ctx context.Context) error {
-		return r.watcher.Watch(ctx, nil, nil, func(c link.Change) {
-			if c.Routes {
-				changed()
-			}
-		})
-	})
+	return nil
 }
 
 // excluded says whether an interface is one that we never use.

@@ -30,6 +30,7 @@ var ErrNoRoute = errors.New("no route")
 type Resolver struct {
 	log     hclog.Logger
 	quiet   atomic.Bool                // see Quiet
+	changed func()                     // see OnRoutes; nil: nobody asks
 	handle  *netlink.Handle            // questions of which netlink knows the form
 	socket  map[int]*nl.SocketHandle   // the other questions
 	table   *LocalTable                // questions for our own addresses
@@ -137,6 +138,12 @@ func (r *Resolver) Refuse(ifname string) {
 // Quiet has changes of routes logged for debugging only: another Resolver of this
 // host tells of them.
 func (r *Resolver) Quiet() { r.quiet.Store(true) }
+
+// OnRoutes has changed called by [Resolver.Run] when it begins and after every
+// change of routes, links or addresses, once all handles are right again: for who
+// asks the kernel what handles do not tell. It must not block. There is one, given
+// before Run.
+func (r *Resolver) OnRoutes(changed func()) { r.changed = changed }
 
 func (r *Resolver) refused(name string) bool {
 	for _, n := range *r.refuse.Load() {

@@ -12,6 +12,12 @@ const verifyEvery = 10 * time.Second
 func (r *Resolver) Run(ctx context.Context) error {
 	r.readLocal() // what changed before
 	r.resolveAll()
+	tell := func() {
+		if r.changed != nil {
+			r.changed()
+		}
+	}
+	tell()
 	verify := time.NewTicker(verifyEvery)
 	defer verify.Stop()
 	return r.watcher.Watch(ctx, verify.C, r.again, func(c Change) {
@@ -27,6 +33,9 @@ func (r *Resolver) Run(ctx context.Context) error {
 			r.resolveAll()
 		default:
 			r.verifyNeighbours()
+		}
+		if c.Routes {
+			tell()
 		}
 	})
 }
