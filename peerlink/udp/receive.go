@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 const (
@@ -21,9 +21,6 @@ const (
 	maxBatch = 32
 	// maxPacket is the largest payload of a UDP packet, and of merged ones.
 	maxPacket = 65536
-	// Polls before the goroutine sleeps: waking it costs more than a few of them,
-	// so they pay while traffic flows.
-	minSpin, maxSpin = 2, 40
 	// hotRuns is how often in a row the socket that brought something last is
 	// asked before all others are.
 	hotRuns = 8
@@ -36,7 +33,7 @@ type rx struct {
 	look    func(uintptr)      // poll, made once
 	out     packet.Arrivals
 	batches atomic.Bool // recvmmsg works
-	spin    int
+	spin    link.Spin
 	hot     *socket
 	runs    int
 	finder  finder
@@ -54,7 +51,6 @@ type rx struct {
 func (r *rx) init(t *Transport) {
 	r.t = t
 	r.read, r.look = r.wait, r.poll
-	r.spin = minSpin
 	r.batches.Store(!t.cfg.NoBatch)
 	r.buf = make([]byte, maxBatch*maxPacket) // of which memory is used as far as bursts reach
 	r.finder.init(t)
@@ -109,25 +105,20 @@ func (t *Transport) closedOr(err error) error {
 }
 
 // wait takes what is there. Before it reports that there is nothing, whereupon
-// the goroutine sleeps, it looks a few more times: more often the more that has
-// paid lately. Each look also lets another thread have the core.
+// the goroutine sleeps, it looks a few more times.
 func (r *rx) wait(epoll uintptr) bool {
-	for i := 0; ; {
-		found, more := r.take(int(epoll), i == 0)
+	for vain := 0; ; {
+		found, more := r.take(int(epoll), vain == 0)
 		switch {
 		case found:
-			if i > 0 {
-				r.spin = min(2*r.spin, maxSpin)
-			}
+			r.spin.Found(vain)
 			return true
-		case more:
-			continue // all of it was junk
-		case i >= r.spin:
-			r.spin = max(r.spin/2, minSpin)
+		case more: // all of it was junk
+		case r.spin.Again(vain):
+			vain++
+		default:
 			return false
 		}
-		i++
-		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 
@@ -296,17 +287,11 @@ func remoteOf(name *unix.RawSockaddrInet6, v6 bool) (addr [16]byte, port uint16,
 		if name.Family != unix.AF_INET6 {
 			return addr, 0, 0, false
 		}
-		return name.Addr, fromBigEndian(name.Port), name.Scope_id, name.Port != 0
+		return name.Addr, bigEndian(name.Port), name.Scope_id, name.Port != 0
 	}
 	four := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
 	if four.Family != unix.AF_INET {
 		return addr, 0, 0, false
 	}
-	return netip.AddrFrom4(four.Addr).As16(), fromBigEndian(four.Port), 0, four.Port != 0
-}
-
-func fromBigEndian(v uint16) uint16 {
-	var b [2]byte
-	binary.NativeEndian.PutUint16(b[:], v)
-	return binary.BigEndian.Uint16(b[:])
+	return netip.AddrFrom4(four.Addr).As16(), bigEndian(four.Port), 0, four.Port != 0
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -94,14 +95,7 @@ func (t *Transport) admit(fresh ...*socket) error {
 			err = net.ErrClosed
 		}
 		if err != nil {
-			t.release(func(s *socket) bool {
-				for _, f := range fresh {
-					if f == s {
-						return true
-					}
-				}
-				return false
-			})
+			t.release(func(s *socket) bool { return slices.Contains(fresh, s) })
 			return err
 		}
 	}

@@ -63,9 +63,6 @@ const (
 	// maxBatch bounds the packets of one Recv, so that the first of them do not
 	// grow old, and so that the ring has room for what comes meanwhile.
 	maxBatch = 128
-	// Polls before the goroutine sleeps: waking it costs more than a few of them,
-	// so they pay while traffic flows.
-	minSpin, maxSpin = 2, 40
 )
 
 // source is one way of getting packets out of the kernel.
@@ -87,7 +84,7 @@ type Tap struct {
 	read    func(uintptr) bool // t.poll, made once
 	once    func(uintptr)      // one look, made once
 	batch   []Packet
-	spin    int
+	spin    Spin
 	bound   atomic.Bool
 	closed  atomic.Bool
 	dropped atomic.Uint64
@@ -105,7 +102,7 @@ func NewTap(opts TapOptions) (*Tap, error) {
 	if opts.ReceiveBuffer == 0 {
 		opts.ReceiveBuffer = 4 << 20
 	}
-	t := &Tap{log: opts.Log, batch: make([]Packet, 0, maxBatch), spin: minSpin}
+	t := &Tap{log: opts.Log, batch: make([]Packet, 0, maxBatch)}
 	fd := -1
 	if !opts.NoRing && !opts.NoVnetHdr {
 		var err error
@@ -224,22 +221,17 @@ func (t *Tap) Wake() {
 }
 
 // poll takes what is there. Before it reports that there is nothing, whereupon
-// the goroutine sleeps, it looks a few more times: more often the more that has
-// paid lately. Each look also lets another thread have the core.
+// the goroutine sleeps, it looks a few more times.
 func (t *Tap) poll(fd uintptr) bool {
-	for i := 0; ; i++ {
+	for vain := 0; ; vain++ {
 		t.batch = t.source.take(int(fd), t.batch[:0])
-		switch {
-		case len(t.batch) > 0:
-			if i > 0 {
-				t.spin = min(2*t.spin, maxSpin)
-			}
+		if len(t.batch) > 0 {
+			t.spin.Found(vain)
 			return true
-		case i >= t.spin:
-			t.spin = max(t.spin/2, minSpin)
+		}
+		if !t.spin.Again(vain) {
 			return false
 		}
-		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 
