@@ -21,9 +21,6 @@ func New(key [32]byte) cipher.AEAD {
 	return standard(key)
 }
 
-// Wide says whether the 512-bit instructions are used.
-func Wide() bool { return wide }
-
 func standard(key [32]byte) cipher.AEAD {
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
