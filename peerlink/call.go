@@ -16,13 +16,11 @@ type calls struct {
 	timer  *time.Timer
 
 	// What the try under way has opened.
-	try     uint64
 	sockets []packet.Socket
 	held    [2]packet.Held       // IPv4, IPv6
 	cancels []func()             // of connections under way
 	paths   map[packet.Path]bool // nobody's yet
 	asking  int                  // questions that gathering waits for
-	waiting bool                 // for them
 
 	asked time.Time // when Candidates was called last
 	traffic
@@ -64,7 +62,7 @@ func (l *link) search(now time.Time) {
 	if c.opener == nil {
 		return
 	}
-	look := punch.Look{Up: l.m.usable, RTT: l.m.rtt.smooth, Wanted: l.wantsDirect(now)}
+	look := punch.Look{Up: l.m.usable, RTT: l.m.meter.RTT(), Wanted: l.wantsDirect(now)}
 	if l.m.usable && l.m.path.Kind() != packet.Relay {
 		look.Direct = l.m.path
 	}
@@ -122,13 +120,10 @@ func (l *link) doFor(now time.Time, e punch.Effect) {
 	c := &l.calls
 	switch e := e.(type) {
 	case punch.Gather:
-		c.try = e.Try
 		l.gather(now, e)
 	case punch.Call:
-		c.try = e.Try
 		l.say(wire.Call{Try: e.Try, Delay: e.Delay, Offer: e.Offer})
 	case punch.Answer:
-		c.try = e.Try
 		l.say(wire.CallAnswer{Call: wire.Call{Try: e.Try, Offer: e.Offer}})
 	case punch.Open:
 		sockets, err := l.d.cfg.UDP.Sockets(e.N, e.V6)
@@ -243,7 +238,7 @@ func (l *link) crossedTo(try uint64) func(packet.Path, error) {
 
 // gotCrossed takes a connection, if the try that wanted it goes on.
 func (l *link) gotCrossed(now time.Time, msg crossed) {
-	if l.calls.opener == nil || msg.try != l.calls.try || !l.calls.opener.Busy() {
+	if o := l.calls.opener; o == nil || msg.try != o.Try() || !o.Busy() {
 		msg.path.Close()
 		return
 	}
@@ -275,7 +270,7 @@ func (l *link) letGo() {
 	if len(c.sockets) > 0 {
 		l.d.cfg.UDP.Release(c.sockets)
 	}
-	c.cancels, c.sockets, c.asking, c.waiting = nil, nil, 0, false
+	c.cancels, c.sockets, c.asking = nil, nil, 0
 	clear(c.paths)
 }
 

@@ -19,7 +19,6 @@ func (l *link) gather(now time.Time, g punch.Gather) {
 	if l.m.path != nil {
 		relay = l.m.path.Remote()
 	}
-	c.waiting = true
 	for family, wanted := range []bool{g.Hold4, g.Hold6} {
 		if !wanted {
 			continue
@@ -92,10 +91,15 @@ func (l *link) askSeen(try uint64, path packet.Path) {
 	}
 }
 
+// gathering says whether a try waits for answers.
+func (c *calls) gathering(try uint64) bool {
+	return c.opener != nil && try == c.opener.Try() && c.asking > 0
+}
+
 // gotHeldFlow asks on a connection from a held port how that is seen.
 func (l *link) gotHeldFlow(now time.Time, msg heldFlow) {
 	c := &l.calls
-	if msg.try != c.try || !c.waiting {
+	if !c.gathering(msg.try) {
 		if msg.path != nil {
 			msg.path.Close()
 		}
@@ -114,7 +118,7 @@ func (l *link) gotHeldFlow(now time.Time, msg heldFlow) {
 }
 
 func (l *link) gotSeenAs(now time.Time, msg seenAs) {
-	if msg.try != l.calls.try || !l.calls.waiting {
+	if !l.calls.gathering(msg.try) {
 		return
 	}
 	l.calls.asking--
@@ -128,8 +132,5 @@ func (l *link) gotSeenAs(now time.Time, msg seenAs) {
 
 // gathered passes on what was learnt.
 func (l *link) gathered(now time.Time, more []punch.Candidate) {
-	c := &l.calls
-	done := c.asking == 0
-	c.waiting = c.waiting && !done
-	l.opener(now, punch.Gathered{Try: c.try, Candidates: more, Done: done})
+	l.opener(now, punch.Gathered{Try: l.calls.opener.Try(), Candidates: more, Done: l.calls.asking == 0})
 }

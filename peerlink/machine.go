@@ -57,7 +57,6 @@ type machine struct {
 	refusal string // the problem, if it is that one side refused the other
 
 	probe probe
-	rtt   rttMeter
 
 	out []effect
 }

@@ -30,7 +30,7 @@ func (m *machine) alternative(now time.Time) packet.Path {
 	}
 	m.options = m.options[:0]
 	for _, b := range m.standbys {
-		if b.works(now) && m.failures[b.path].count == 0 {
+		if b.works(now, m.warm) && m.failures[b.path].count == 0 {
 			c := m.candidate(now, b.path, &b.meter)
 			if b.owes(now, m.suspectAfter()) {
 				// What killed the path in use has probably killed this one too: it is
@@ -58,7 +58,7 @@ func (m *machine) quickPatience() (time.Duration, int) {
 	if m.current != nil {
 		probes = min(max(m.enough()*2, quickProbes), mostQuick)
 	}
-	return min(m.suspectAfter()+3*m.rtt.smooth/2+time.Duration(probes)*quickInterval, m.patience), probes
+	return min(m.suspectAfter()+3*m.meter.RTT()/2+time.Duration(probes)*quickInterval, m.patience), probes
 }
 
 // fallBack leaves the path in use for another without waiting for anything: what

@@ -133,7 +133,7 @@ func (m *machine) dialled(p packet.Path) bool { return m.ours[p] }
 func (m *machine) follow(p packet.Path) {
 	if m.path != p {
 		m.path = p
-		m.rtt, m.meter = rttMeter{}, path.Meter{}
+		m.meter = path.Meter{}
 		m.usable = false
 		m.renew = time.Time{}
 		if m.current != nil {

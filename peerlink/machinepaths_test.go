@@ -289,7 +289,7 @@ func TestAnIdleStandbyCostsAQuestionEvery25Seconds(t *testing.T) {
 		if n := w.asked[tcp] - before; n > 25 || n < 11 {
 			t.Errorf("follower %v: %d questions in ten idle minutes", follower, n)
 		}
-		if w.m.ready(tcp) == nil || !w.m.ready(tcp).works(w.now) {
+		if w.m.ready(tcp) == nil || !w.m.ready(tcp).works(w.now, w.m.warm) {
 			t.Error("it is not warm")
 		}
 	}

@@ -19,13 +19,12 @@ type standby struct {
 	meter   path.Meter
 	since   time.Time // when it was put here
 	asked   time.Time
-	id      uint32        // of the question that waits for its answer; 0: none
-	missed  int           // questions in a row without an answer
-	heard   time.Time     // when it was known to work last
-	answers int           // in a row
-	needs   int           // answers in a row without which it is not taken
-	burst   int           // quick questions left: its measure is needed soon
-	warm    time.Duration // between two questions while it idles
+	id      uint32    // of the question that waits for its answer; 0: none
+	missed  int       // questions in a row without an answer
+	heard   time.Time // when it was known to work last
+	answers int       // in a row
+	needs   int       // answers in a row without which it is not taken
+	burst   int       // quick questions left: its measure is needed soon
 }
 
 const (
@@ -43,8 +42,10 @@ const (
 	stragglers   = time.Second // how long what was sent before a change may still come
 )
 
-func (s *standby) works(now time.Time) bool {
-	return s.path.Alive() && s.missed < standbyFails && s.answers >= s.needs && now.Sub(s.heard) < standbyFresh*s.warm
+// works says whether the link could move there. warm is the time between two
+// questions while it idles.
+func (s *standby) works(now time.Time, warm time.Duration) bool {
+	return s.path.Alive() && s.missed < standbyFails && s.answers >= s.needs && now.Sub(s.heard) < standbyFresh*warm
 }
 
 // owes says whether an answer has been due for so long, or was missed just now.
@@ -66,7 +67,7 @@ func (m *machine) ready(p packet.Path) *standby {
 func (m *machine) keepWarm(now time.Time, p packet.Path, owner actors.Ref[fate], fell bool) *standby {
 	s := m.ready(p)
 	if s == nil {
-		s = &standby{path: p, since: now, heard: now, warm: m.warm}
+		s = &standby{path: p, since: now, heard: now}
 		m.standbys = append(m.standbys, s)
 	}
 	s.owner = owner
@@ -88,8 +89,8 @@ func (m *machine) worstStandby(now time.Time) *standby {
 	worst := m.standbys[0]
 	for _, s := range m.standbys[1:] {
 		a, b := m.candidate(now, s.path, &s.meter), m.candidate(now, worst.path, &worst.meter)
-		if s.works(now) != worst.works(now) {
-			if !s.works(now) {
+		if s.works(now, m.warm) != worst.works(now, m.warm) {
+			if !s.works(now, m.warm) {
 				worst = s
 			}
 		} else if path.Best([]path.Candidate[packet.Path]{b, a}) == 0 {
@@ -127,7 +128,7 @@ func (m *machine) tend(now time.Time) {
 			b.meter.Missed()
 		}
 		switch {
-		case !b.path.Alive() || now.Sub(b.heard) >= standbyGone*b.warm:
+		case !b.path.Alive() || now.Sub(b.heard) >= standbyGone*m.warm:
 			m.dropStandby(b)
 		case s != nil && b.id == 0 && now.Sub(b.asked) >= m.tendEvery(now, b):
 			m.askStandby(now, s, b)
@@ -144,9 +145,9 @@ func (m *machine) tendEvery(now time.Time, b *standby) time.Duration {
 		return knockSoon
 	case b.burst > 0:
 		return burstEvery
-	case b.missed > 0 && b.missed < standbyFails, !b.works(now) && now.Sub(b.heard) < soonFor:
+	case b.missed > 0 && b.missed < standbyFails, !b.works(now, m.warm) && now.Sub(b.heard) < soonFor:
 		return knockLater
-	case !b.works(now):
+	case !b.works(now, m.warm):
 		return 4 * time.Second
 	case m.carrying(now) && m.current != nil && max(m.current.txLoss.share(), m.current.rxLoss.share()) > 0.02:
 		return weighEvery
@@ -235,7 +236,7 @@ func (m *machine) opened(now time.Time, p packet.Path, rtt time.Duration) {
 // the choice is the peer's, and it is no straggler, this side goes there too.
 func (m *machine) asksOn(now time.Time, p packet.Path) {
 	b := m.ready(p)
-	if b != nil && b.works(now) && now.Sub(b.since) >= stragglers && less(m.peer, m.self) {
+	if b != nil && b.works(now, m.warm) && now.Sub(b.since) >= stragglers && less(m.peer, m.self) {
 		m.moveTo(now, p)
 	}
 }
@@ -249,7 +250,6 @@ func (m *machine) moveTo(now time.Time, p packet.Path) {
 	m.follow(p)
 	if b != nil {
 		m.meter = b.meter
-		m.rtt.update(b.meter.RTT())
 	}
 	if m.current == nil {
 		if s := m.newest(); s != nil {
@@ -276,7 +276,7 @@ func (m *machine) weigh(now time.Time) {
 	}
 	candidates := []path.Candidate[packet.Path]{m.candidate(now, m.path, &m.meter)}
 	for _, b := range m.standbys {
-		if b.works(now) && !b.owes(now, m.suspectAfter()) {
+		if b.works(now, m.warm) && !b.owes(now, m.suspectAfter()) {
 			candidates = append(candidates, m.candidate(now, b.path, &b.meter))
 		}
 	}

@@ -20,7 +20,7 @@ func (l *link) show(now time.Time) {
 	m := l.m
 	old := l.peer.view.Load()
 	s := &Snapshot{
-		ID: l.peer.id, State: m.state(now), RTT: m.rtt.smooth, MinRTT: m.rtt.least,
+		ID: l.peer.id, State: m.state(now), RTT: m.meter.RTT(), MinRTT: m.meter.Least(),
 		Problem: m.problem, Hello: old.Hello, Seed: old.Seed,
 	}
 	for _, session := range m.sessions {

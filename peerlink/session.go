@@ -108,21 +108,6 @@ func (l *lossMeter) update(highest, received uint64) {
 	l.highest, l.received = highest, received
 }
 
-// rttMeter smooths round trips (RFC 6298, 2). Its zero value has seen none.
-type rttMeter struct{ smooth, least time.Duration }
-
-func (r *rttMeter) update(sample time.Duration) {
-	if sample <= 0 {
-		return
-	}
-	if r.smooth == 0 {
-		r.smooth, r.least = sample, sample
-		return
-	}
-	r.smooth += (sample - r.smooth) / 8
-	r.least = min(r.least, sample)
-}
-
 // fate tells the actor that began a handshake what became of it.
 type fate struct {
 	peer    *Peer       // who answered, if it is known

@@ -129,7 +129,7 @@ func (m *machine) dialledFresh(now time.Time, p packet.Path, owner actors.Ref[fa
 		return
 	}
 	m.ours[p] = true
-	m.fresh = freshPath{path: p, owner: owner, until: now.Add(max(minResume, 3*m.rtt.least))}
+	m.fresh = freshPath{path: p, owner: owner, until: now.Add(max(minResume, 3*m.meter.Least()))}
 	m.silence.knocked = time.Time{}
 	m.knock(now)
 }

@@ -80,7 +80,7 @@ func (l *link) measure(now time.Time) {
 	search := l.sizes.of(m.path)
 	search.Bound(leastDatagram, most)
 	large := l.peer.txLarge.Load()
-	probes := search.Step(now, m.rtt.smooth, large != l.sizes.large)
+	probes := search.Step(now, m.meter.RTT(), large != l.sizes.large)
 	for _, p := range probes {
 		frame := wire.Padded{Ping: wire.Ping{ID: sizeMark | p.ID&(sizeMark-1)}, Size: p.Size - wire.Overhead}
 		l.control(m.current.sealer, m.path, l.stamp(m.current.in, frame))

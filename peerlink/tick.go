@@ -216,7 +216,6 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 			}
 			if p == m.path {
 				took := time.Duration(clock - f.Time)
-				m.rtt.update(took)
 				m.meter.Answered(took)
 				m.probe.answered(now.Add(-took))
 				m.renew = time.Time{}

@@ -76,7 +76,7 @@ func (p *probe) answered(sent time.Time) {
 // lastArrival is when something was sent at last that has arrived for sure.
 func (m *machine) lastArrival() time.Time {
 	p := &m.probe
-	heard := p.since.Add(-m.rtt.smooth)
+	heard := p.since.Add(-m.meter.RTT())
 	switch {
 	case !p.unsure.IsZero() && p.unsure.Before(heard):
 		return p.unsure
@@ -94,7 +94,7 @@ func (m *machine) reported(now time.Time, highest uint64) {
 	p := &m.probe
 	switch {
 	case highest > p.arrived:
-		p.arrived, p.proved = highest, now.Add(-m.rtt.smooth)
+		p.arrived, p.proved = highest, now.Add(-m.meter.RTT())
 		if highest > p.asking {
 			p.awaited, p.pings, p.asked = time.Time{}, 0, false
 		}
@@ -206,7 +206,7 @@ func (m *machine) enough() int {
 
 // suspectAfter is the silence under traffic after which probes go out quickly.
 func (m *machine) suspectAfter() time.Duration {
-	return min(max(2*m.rtt.smooth, minSuspect), maxSuspect)
+	return min(max(2*m.meter.RTT(), minSuspect), maxSuspect)
 }
 
 // pressing says whether the next tick should come at once: a path may have died,
