@@ -119,13 +119,16 @@ func Default() Config {
 // IsSet says whether the field of this name (in the file) was given by the user.
 func (c Config) IsSet(field string) bool { return c.set[field] != "" }
 
+// StateRoot is the parent of the state directories of nodes that were given none.
+const StateRoot = "/var/lib/lightweight-tunnel"
+
 // StatePath is where the node keeps identity and roster when its device has
 // this name.
 func (c Config) StatePath(device string) string {
 	if c.StateDir != "" {
 		return c.StateDir
 	}
-	return filepath.Join("/var/lib/lightweight-tunnel", device)
+	return filepath.Join(StateRoot, device)
 }
 
 // Secret is a key as the user wrote it. It prints as nothing useful, so that no

@@ -57,7 +57,7 @@ var fields = []Field{
 		Usage: "let an eBPF program keep the kernel's TCP away from ours", set: toggle(func(c *Config) *bool { return &c.XDP })},
 	{Name: "p2p_enabled", Flags: []string{"p2p"}, Kind: Switch, Section: sectionPath, Default: "true",
 		Usage: "look for direct paths between sites", set: toggle(func(c *Config) *bool { return &c.P2P })},
-	{Name: "p2p_port", Flags: []string{"p2p-port"}, Kind: Number, Section: sectionPath, Value: "PORT", Default: "0, any",
+	{Name: "p2p_port", Flags: []string{"p2p-port"}, Kind: Number, Section: sectionPath, Value: "PORT", Default: "0, that of --listen or any",
 		Usage: "local port of direct paths", set: number(0, 65535, func(c *Config) *int { return &c.P2PPort })},
 	{Name: "p2p_timeout", Kind: Number, set: seconds(1, 300*time.Second, func(c *Config) *time.Duration { return &c.P2PTimeout })},
 	{Name: "p2p_keepalive_interval", Kind: Number, set: seconds(1, time.Hour, func(c *Config) *time.Duration { return &c.P2PKeepalive })},
@@ -90,7 +90,7 @@ var fields = []Field{
 	{Name: "client_isolation", Flags: []string{"client-isolation"}, Kind: Switch, Section: sectionServer, Default: "false",
 		Usage: "clients reach the server but not each other", serverOnly: true, set: toggle(func(c *Config) *bool { return &c.Isolation })},
 
-	{Name: "state_dir", Flags: []string{"state-dir"}, Section: sectionHost, Value: "DIR", Default: "/var/lib/lightweight-tunnel/INTERFACE",
+	{Name: "state_dir", Flags: []string{"state-dir"}, Section: sectionHost, Value: "DIR", Default: StateRoot + "/INTERFACE",
 		Usage: "keep identity and control socket here, so that several nodes fit on one machine", set: setStateDir},
 	{Name: "memory", Flags: []string{"memory"}, Kind: Size, Section: sectionHost, Value: "40M", Default: "0, no ceiling",
 		Usage: "ceiling for buffers and queues", set: setMemory},

@@ -12,13 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/openbmx/lightweight-tunnel/node/config"
 	"github.com/openbmx/lightweight-tunnel/node/control"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/guard"
 	"github.com/openbmx/lightweight-tunnel/routes/sysctl"
 )
-
-// stateDir is the parent of the state directories of nodes that were not given one.
-const stateDir = "/var/lib/lightweight-tunnel"
 
 // leftovers are what killed nodes left on this host.
 type leftovers struct {
@@ -41,7 +39,7 @@ func findLeftovers(ctx context.Context, cfg Config) (l leftovers) {
 		cfg.RunDir = control.RunDir
 	}
 	if cfg.StateDir == "" {
-		cfg.StateDir = stateDir
+		cfg.StateDir = config.StateRoot
 	}
 	sockets, _ := filepath.Glob(filepath.Join(cfg.RunDir, "*.sock")) // fails for bad patterns only
 	for _, s := range sockets {
@@ -55,7 +53,8 @@ func findLeftovers(ctx context.Context, cfg Config) (l leftovers) {
 		if base != "tuned.json" && base != "sysctls.json" {
 			continue
 		}
-		if _, err := os.Stat(filepath.Join(cfg.RunDir, device+".sock")); err == nil && !dead(filepath.Join(cfg.RunDir, device+".sock")) {
+		socket := filepath.Join(cfg.RunDir, device+".sock")
+		if _, err := os.Stat(socket); err == nil && !dead(socket) {
 			continue // its node runs
 		}
 		if memory, err := sysctl.Open(m, sysctl.Host{}); err == nil {

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/node/config"
 	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 	"github.com/openbmx/lightweight-tunnel/peerlink/noise"
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
 // seed is what was found of a node through which to join.
@@ -150,10 +152,10 @@ func (s seed) judge() []Check {
 
 // aroundTCP is what fake TCP needs in each IP packet beside the inner one: IPv4,
 // TCP with timestamps, a record's prefix, and the seal.
-const aroundTCP = 20 + 32 + 5 + 29
+const aroundTCP = 20 + 32 + record + wire.Overhead
 
 // usualMTU is that of the tunnel if the user names none.
-const usualMTU = 1400
+var usualMTU = config.Default().MTU
 
 // judgePacket judges the sizes.
 func (s seed) judgePacket() Check {
