@@ -23,14 +23,14 @@ import (
 
 // options are what the command line says.
 type options struct {
-	binary     string
-	only       []string
-	transports []string // of `node run`
-	repeat     int
-	wait       time.Duration // for a direct path
-	json       bool
-	strict     bool
-	logs       bool
+	binary    string
+	only      []string
+	transport string // of `node run`
+	repeat    int
+	wait      time.Duration // for a direct path
+	json      bool
+	strict    bool
+	logs      bool
 }
 
 func main() {
@@ -55,10 +55,10 @@ func main() {
 
 func parse(args []string) (options, error) {
 	var o options
-	var only, transport string
+	var only string
 	flags := flag.NewFlagSet("natmatrix", flag.ContinueOnError)
 	flags.StringVar(&only, "only", "", "pairs of these kinds alone: "+strings.Join(kindNames(), ","))
-	flags.StringVar(&transport, "transport", "both", "what the two sites may use: udp, rawtcp, or both at once")
+	flags.StringVar(&o.transport, "transport", "both", "what the two sites may use: udp, rawtcp, or both at once")
 	flags.IntVar(&o.repeat, "repeat", 1, "runs of each pair")
 	flags.DurationVar(&o.wait, "wait", 25*time.Second, "how long to wait for a direct path")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
@@ -82,13 +82,12 @@ func parse(args []string) (options, error) {
 			return o, fmt.Errorf("-only: there is no kind %q, but %s", name, strings.Join(kindNames(), ", "))
 		}
 	}
-	switch transport {
+	switch o.transport {
 	case "udp", "rawtcp":
-		o.transports = []string{transport}
 	case "both":
-		o.transports = []string{"auto"}
+		o.transport = "auto"
 	default:
-		return o, fmt.Errorf("-transport %s: it is udp, rawtcp or both", transport)
+		return o, fmt.Errorf("-transport %s: it is udp, rawtcp or both", o.transport)
 	}
 	if o.repeat < 1 || o.wait <= 0 {
 		return o, errors.New("-repeat and -wait are larger than 0")
@@ -100,22 +99,20 @@ func parse(args []string) (options, error) {
 // though they must.
 func run(ctx context.Context, o options) (missed int, err error) {
 	var results []result
-	for _, transport := range o.transports {
-		for _, p := range pairs(o.only) {
-			for range o.repeat {
-				r, err := p.run(ctx, o, transport)
-				if err := context.Cause(ctx); err != nil {
-					return missed, err
-				}
-				if err != nil {
-					r.Error = err.Error()
-				}
-				if r.missed() {
-					missed++
-				}
-				results = append(results, r)
-				fmt.Fprintln(os.Stderr, r)
+	for _, p := range pairs(o.only) {
+		for range o.repeat {
+			r, err := p.run(ctx, o)
+			if err := context.Cause(ctx); err != nil {
+				return missed, err
 			}
+			if err != nil {
+				r.Error = err.Error()
+			}
+			if r.missed() {
+				missed++
+			}
+			results = append(results, r)
+			fmt.Fprintln(os.Stderr, r)
 		}
 	}
 	if o.json {

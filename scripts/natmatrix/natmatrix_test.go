@@ -70,7 +70,7 @@ func TestCommandLinesThatMeanNothingAreRefused(t *testing.T) {
 		}
 	}
 	o, err := parse(strings.Fields("-only none,random -transport udp -repeat 3 -json bin"))
-	if err != nil || len(o.only) != 2 || o.transports[0] != "udp" || o.repeat != 3 || !o.json {
+	if err != nil || len(o.only) != 2 || o.transport != "udp" || o.repeat != 3 || !o.json {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

@@ -24,8 +24,8 @@ type site struct {
 
 // run lays the pair out, starts four nodes, sends traffic, and waits until both
 // sites show a direct path, or until it has taken too long.
-func (p pair) run(ctx context.Context, o options, transport string) (r result, err error) {
-	r = result{A: p.a.name, B: p.b.name, Transport: transport, Path: "-", Outlook: p.outlook(transport)}
+func (p pair) run(ctx context.Context, o options) (r result, err error) {
+	r = result{A: p.a.name, B: p.b.name, Transport: o.transport, Path: "-", Outlook: p.outlook(o.transport)}
 	l, err := lab.New()
 	if err != nil {
 		return r, err
@@ -37,7 +37,7 @@ func (p pair) run(ctx context.Context, o options, transport string) (r result, e
 	if err != nil {
 		return r, err
 	}
-	if err := p.start(ctx, l, o, transport, seeds, sites); err != nil {
+	if err := p.start(ctx, l, o, seeds, sites); err != nil {
 		return r, err
 	}
 	joining, stop := context.WithTimeout(ctx, joinWithin)
@@ -115,7 +115,7 @@ func (p pair) layOut(ctx context.Context, l *lab.Lab) (seeds []*lab.Host, sites 
 
 // start starts the nodes: the seeds, of which the second joins through the first,
 // and the sites, which join through both.
-func (p pair) start(ctx context.Context, l *lab.Lab, o options, transport string, seeds []*lab.Host, sites [2]*site) error {
+func (p pair) start(ctx context.Context, l *lab.Lab, o options, seeds []*lab.Host, sites [2]*site) error {
 	const port = ":9000"
 	keyFile := filepath.Join(l.Dir(), "key")
 	if _, err := seeds[0].Shell(ctx, fmt.Sprintf("umask 077; %s genkey >%s", o.binary, keyFile)); err != nil {
@@ -131,7 +131,7 @@ func (p pair) start(ctx context.Context, l *lab.Lab, o options, transport string
 		}
 	}
 	for _, s := range sites {
-		args := []string{"--name", s.name, "--key-file", keyFile, "--address", s.overlay + "/24", "--transport", transport}
+		args := []string{"--name", s.name, "--key-file", keyFile, "--address", s.overlay + "/24", "--transport", o.transport}
 		for _, seed := range seeds {
 			address := seed.IPv4
 			if s.host.IPv4 == "" {
