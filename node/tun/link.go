@@ -52,21 +52,17 @@ func (d *Device) configure(cfg Config) error {
 // also when there is no duplicate to detect, and until then throws away what comes for it.
 func (d *Device) awaitIPv6() {
 	const patience, step = time.Second, time.Millisecond
+	look, late := time.NewTicker(step), time.After(patience)
+	defer look.Stop()
 	for _, p := range d.addresses {
-		if p.Addr().Is4() || d.local(p.Addr()) {
-			continue
-		}
-		look, late := time.NewTicker(step), time.After(patience)
-		for used := false; !used; used = d.local(p.Addr()) {
+		for p.Addr().Is6() && !d.local(p.Addr()) {
 			select {
 			case <-look.C:
-				continue
 			case <-late:
 				d.log.Warn("address is not in use yet", "interface", d.name, "address", p)
+				return
 			}
-			break
 		}
-		look.Stop()
 	}
 }
 
