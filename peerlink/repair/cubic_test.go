@@ -7,17 +7,17 @@ import (
 
 // cubicState is the state of cubic (RFC 9438) and of HyStart as Linux has it.
 type cubicState struct {
-	wMax, lastMax float64
-	epoch         int64
-	k, origin     float64
-	tcpCwnd       float64
-	delayMin      int64
-	found         bool
-	endSeq        int
-	roundStart    int64
-	lastAck       int64
-	currRTT       int64
-	samples       int
+	lastMax    float64
+	epoch      int64
+	k, origin  float64
+	tcpCwnd    float64
+	delayMin   int64
+	found      bool
+	endSeq     int
+	roundStart int64
+	lastAck    int64
+	currRTT    int64
+	samples    int
 }
 
 const cubicBeta = 717.0 / 1024

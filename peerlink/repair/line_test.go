@@ -92,6 +92,15 @@ func (l *line) packet(id, flow uint32, class Class, size int) {
 	binary.BigEndian.PutUint32(p, id)
 	binary.BigEndian.PutUint32(p[4:], flow)
 	l.sent[id] = l.now
+	l.put(flow, class, p)
+}
+
+// put sends a packet.
+func (l *line) put(flow uint32, class Class, p []byte) {
+	if class == Opening {
+		l.s.Open()
+		l.pending()
+	}
 	c := l.next()
 	if l.s.Active(class) {
 		l.enter(datagram{counter: c, kind: wire.Repairable, plain: slices.Clone(l.s.Add(l.now, l.index, c, flow, class, true, p))})
@@ -220,16 +229,4 @@ func (l *line) added(from uint32, quantile float64) time.Duration {
 	}
 	slices.Sort(delays)
 	return time.Duration(delays[int(quantile*float64(len(delays)-1))])
-}
-
-// overtaken counts packets of a flow that came after a later one.
-func (l *line) overtaken(flow uint32) (n int) {
-	highest := uint32(0)
-	for _, id := range l.order[flow] {
-		if id < highest {
-			n++
-		}
-		highest = max(highest, id)
-	}
-	return n
 }

@@ -19,10 +19,10 @@ type queueMeter struct {
 	batch    int64    // when the newest came; those that are read at once say one thing
 	low      int32    // least lateness since lowSince
 	lowSince int64
+	batches  int   // since then
 	at       int64 // of the newest sample
 	empty    int64 // when there was no queue last
 	rtt      int64 // 0: not known
-	batches  int   // since then
 	since    int64 // beginning of this period
 
 	// Datagrams that came while the queue was short, and that did not: whether the
@@ -122,7 +122,7 @@ func (q *queueMeter) full(late int64) bool {
 // lossy says whether the line loses though its queue is short.
 func (q *queueMeter) lossy() bool { return q.lost >= lossyLeast && q.lost >= lossyShare*q.came }
 
-// arrived and missed take a datagram that came, and one that did not.
+// arrived takes a datagram that came.
 func (q *queueMeter) arrived() {
 	q.density -= q.density / densityWindow
 	if q.long {
@@ -145,6 +145,8 @@ func (q *queueMeter) give(since int64) {
 // as that was judged.
 func (q *queueMeter) gave(since int64) bool { return slices.Contains(q.given[:], since) }
 
+// missed takes a datagram that did not come; long: while the queue was, again: right
+// behind another one.
 func (q *queueMeter) missed(long, again bool) {
 	q.density += (1 - q.density) / densityWindow
 	if long {

@@ -41,9 +41,8 @@ type Receiver struct {
 	neededFrom int64
 	adapted    int64
 
-	reported  int64 // time of the last report
-	reportGot uint32
-	quiet     int64 // time between reports to a peer that does not listen
+	reportGot uint32 // datagrams that the last report counted
+	quiet     int64  // time between reports to a peer that does not listen
 }
 
 const (
@@ -67,7 +66,6 @@ const (
 	firstGiveUp   = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
 	finalGiveUp   = int64(20 * time.Millisecond)  // where only parity helps
 	maxParityTime = int64(40 * time.Millisecond)
-	hastyGiveUp   = int64(6 * time.Millisecond) // while a flow starts; less than what ends a slow start (HyStart, 50 ms of round trip)
 )
 
 // NewReceiver returns a receiver that gives packets to deliver, in the order in
@@ -229,8 +227,7 @@ func (r *Receiver) learn(took int64, again bool) {
 
 // giveUp is how long a hole in the counters may wait for repair.
 func (r *Receiver) giveUp() int64 {
-	switch {
-	case r.repairTime == 0:
+	if r.repairTime == 0 {
 		return firstGiveUp
 	}
 	return min(r.repairTime*5/2+int64(15*time.Millisecond), maxPlayout)
@@ -355,12 +352,6 @@ func (r *Receiver) Report(now int64, to *Report) bool {
 	}
 	return false
 }
-
-// Playout is how long ordered flows are held now, and Held the bytes that wait.
-func (r *Receiver) Playout() time.Duration { return time.Duration(r.playout) }
-
-// Held see Playout.
-func (r *Receiver) Held() int { return r.held }
 
 // Waiting is how many packets are held.
 func (r *Receiver) Waiting() int { return r.waiting }

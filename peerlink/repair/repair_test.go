@@ -53,7 +53,7 @@ func TestBulkIsWholeAndInOrderWhateverTheLoss(t *testing.T) {
 			if late > 25 {
 				t.Errorf("%d of 25000 packets were overtaken", late)
 			}
-			if r := l.r.Held(); r != 0 {
+			if r := l.r.held; r != 0 {
 				t.Errorf("%d bytes are held for ever", r)
 			}
 		})
@@ -97,7 +97,7 @@ func TestWhatCannotWaitIsInsured(t *testing.T) {
 			if l.twice != 0 {
 				t.Errorf("%d packets came twice", l.twice)
 			}
-			t.Logf("residual %.4f %%, p99 %v, overhead %.3f, %+v", 100*l.residual(from), l.added(from, 0.99), wire, l.s.Plan().Lanes[PromptLane])
+			t.Logf("residual %.4f %%, p99 %v, overhead %.3f, %+v", 100*l.residual(from), l.added(from, 0.99), wire, l.s.plan.Lanes[PromptLane])
 		})
 	}
 }

@@ -26,7 +26,7 @@ type entry struct {
 type where struct {
 	counter uint64
 	index   uint32
-	entry   uint64 // head when it was added, plus one
+	entry   uint64 // which of the packets ever added, from one on
 }
 
 const (
@@ -58,18 +58,9 @@ func (r *ring) add(now, life int64, most int, index uint32, counter uint64, n in
 	return e
 }
 
-// note makes e known under its last counter.
+// note makes e, the number-th packet that was added, known under its last counter.
 func (r *ring) note(e *entry, number uint64) {
 	r.found[e.last&uint64(len(r.found)-1)] = where{counter: e.last, index: e.index, entry: number}
-}
-
-// number is what the entry at a place of the ring is called in found.
-func (r *ring) number(e *entry) uint64 {
-	w := r.found[e.last&uint64(len(r.found)-1)]
-	if w.counter == e.last && w.index == e.index {
-		return w.entry
-	}
-	return 0
 }
 
 // get is the packet that was sent last under counter, nil if it is not known.

@@ -293,7 +293,6 @@ func (s *Sender) conditions(now int64) Conditions {
 	for lane := range s.rate {
 		c.Rate[lane] = s.rate[lane].rate(now)
 	}
-	// A flow that starts doubles its rate each round trip.
 	if s.hurt {
 		// Few losses prove little: rather too much parity for a moment than the
 		// start of a flow ruined.
@@ -366,6 +365,3 @@ func (s *Sender) View() View {
 	}
 	return v
 }
-
-// Plan is the plan in force.
-func (s *Sender) Plan() Plan { return s.plan }

@@ -203,18 +203,9 @@ func (t *tcpSender) ack(now int64, a *tcpAck) {
 		p.sacked = true
 		t.sacked++
 		delivered++
-		switch {
-		case p.lost:
-			p.lost = false
-			t.lost--
-		case p.again > 0:
-			t.out--
-		}
-		if p.again == 0 {
-			newest = max(newest, p.sent)
-			if c.seq < t.highSack {
-				t.reordered = true
-			}
+		newest = max(newest, t.arrived(p))
+		if p.again == 0 && c.seq < t.highSack {
+			t.reordered = true
 		}
 		t.rack = max(t.rack, c.sent)
 		t.highSack = max(t.highSack, c.seq)
@@ -225,16 +216,7 @@ func (t *tcpSender) ack(now int64, a *tcpAck) {
 			t.sacked--
 		} else { // the arrival was told in an acknowledgement that was lost
 			delivered++
-			switch {
-			case p.lost:
-				p.lost = false
-				t.lost--
-			case p.again > 0:
-				t.out--
-			}
-			if p.again == 0 {
-				newest = max(newest, p.sent)
-			}
+			newest = max(newest, t.arrived(p))
 		}
 	}
 	if newest > 0 {
@@ -296,7 +278,7 @@ func (t *tcpSender) ack(now int64, a *tcpAck) {
 	case tcpRecovery:
 		t.prrDelivered += delivered
 		in := t.inFlight()
-		n := 0
+		var n int
 		if float64(in) > t.ssthresh {
 			n = int(math.Ceil(t.ssthresh*float64(t.prrDelivered)/t.prrPrior)) - t.prrOut
 		} else {
@@ -316,6 +298,21 @@ func (t *tcpSender) ack(now int64, a *tcpAck) {
 		}
 	}
 	t.transmit(now)
+}
+
+// arrived notes that a packet came, and returns when it was sent; 0: more than once.
+func (t *tcpSender) arrived(p *tcpPacket) int64 {
+	switch {
+	case p.lost:
+		p.lost = false
+		t.lost--
+	case p.again > 0:
+		t.out--
+	}
+	if p.again > 0 {
+		return 0
+	}
+	return p.sent
 }
 
 func (t *tcpSender) sample(rtt int64) {

@@ -2,11 +2,8 @@ package repair
 
 import (
 	"encoding/binary"
-	"slices"
 	"testing"
 	"time"
-
-	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
 // transfer is one TCP stream over a line, from a cold start.
@@ -41,21 +38,6 @@ func newTransfer(t *testing.T, s *Sender, seed uint64) *transfer {
 		}
 	})
 	return x
-}
-
-// put sends a packet.
-func (l *line) put(flow uint32, class Class, p []byte) {
-	if class == Opening {
-		l.s.Open()
-		l.pending()
-	}
-	c := l.next()
-	if l.s.Active(class) {
-		l.enter(datagram{counter: c, kind: wire.Repairable, plain: slices.Clone(l.s.Add(l.now, l.index, c, flow, class, true, p))})
-	} else {
-		l.enter(datagram{counter: c, kind: wire.Data, plain: p})
-	}
-	l.pending()
 }
 
 // transferFor runs the stream for a while.
@@ -123,8 +105,8 @@ func TestATransferFromAColdStartIsFastOnABadLine(t *testing.T) {
 			if x.goodput < c.least || x.wire > c.wire {
 				t.Errorf("%.1f Mbit/s at %.3f bytes per byte on the wire", x.goodput, x.wire)
 			}
-			if x.r.Held() > maxHeld || len(x.s.ring.entries) > maxEntries {
-				t.Errorf("%d bytes and %d packets are held", x.r.Held(), len(x.s.ring.entries))
+			if x.r.held > maxHeld || len(x.s.ring.entries) > maxEntries {
+				t.Errorf("%d bytes and %d packets are held", x.r.held, len(x.s.ring.entries))
 			}
 		})
 	}
