@@ -107,6 +107,10 @@ func TestADialledPathIsAnsweredOnceAndLives(t *testing.T) {
 		t.Fatalf("%v %v", got.p, got.err)
 	}
 	cancel()
+	a.Dial(netip.AddrPortFrom(b4, 10), done)() // what is adopted already must find its owner
+	if got := <-answers; got.err != nil {
+		t.Fatal(got.err)
+	}
 	a.stop()
 	for range 2 * idleBeats {
 		a.age(a.beat.Add(1))

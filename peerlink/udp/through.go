@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync/atomic"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
@@ -118,20 +117,15 @@ func (*Transport) Forget(p packet.Path) {
 	}
 }
 
-// Dial implements [packet.Dialer]. The path lives until Close, as if adopted.
+// Dial implements [packet.Dialer]. The path lives until Close, as if adopted. The
+// answer is under way when Dial returns: cancel does nothing.
 func (t *Transport) Dial(remote netip.AddrPort, done func(packet.Path, error)) (cancel func()) {
-	var answered atomic.Bool
-	answer := func(p packet.Path, err error) {
-		if !answered.Swap(true) {
-			done(p, err)
-		}
-	}
 	p, err := t.through(0, remote)
 	if err != nil {
-		go answer(nil, err)
-		return func() {}
+		go done(nil, err)
+	} else {
+		p.Adopt()
+		go done(p, nil)
 	}
-	p.Adopt()
-	go answer(p, nil)
-	return func() { go answer(nil, net.ErrClosed) }
+	return func() {}
 }
