@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -80,10 +79,7 @@ func (n *Node) newProber() (err error) {
 // direct fills in what links need to look for direct paths.
 func (n *Node) direct(links *peerlink.Config) {
 	links.P2P, links.NATDetection = n.cfg.P2P, n.cfg.NATDetection
-	links.Warm = n.cfg.P2PKeepalive
-	if n.cfg.IsSet("p2p_timeout") {
-		links.P2PTimeout = n.cfg.P2PTimeout
-	}
+	links.Warm, links.P2PTimeout = n.cfg.P2PKeepalive, n.cfg.P2PTimeout
 	if n.UDP != nil {
 		links.UDP = n.UDP
 	}
@@ -96,14 +92,14 @@ func (n *Node) direct(links *peerlink.Config) {
 	}
 	links.STUN = n.prober.Ref()
 	links.Changed = n.prober.Look // a seed may be there to ask
-	links.Candidates = func() punch.Local { return n.local(n.prober.Report()) }
+	links.Candidates = func() punch.Offer { return n.local(n.prober.Report()) }
 	links.SeenAs = func(path packet.Path, done func(netip.AddrPort, error)) bool {
 		return n.prober.Ask(path, func(a nat.Answer) { done(a.Mapped, a.Err) })
 	}
 }
 
 // local is what the prober knows in the words of the search for direct paths.
-func (n *Node) local(r *nat.Report) punch.Local {
+func (n *Node) local(r *nat.Report) punch.Offer {
 	b := r.Behaviour
 	candidates := r.Candidates
 	if n.UDP == nil {
@@ -115,22 +111,14 @@ func (n *Node) local(r *nat.Report) punch.Local {
 			}
 		}
 	}
-	return punch.Local{Offer: punch.Offer{
-		NAT: punch.NAT{
-			Mapping: dependences[b.Mapping], Filtering: dependences[b.Filtering],
-			Step: int16(b.Step), Preserves: b.Preserves,
-		},
+	return punch.Offer{
+		NAT:        punch.NAT{Mapping: b.Mapping, Filtering: b.Filtering, Step: int16(b.Step), Preserves: b.Preserves},
 		Candidates: candidates,
-	}}
+	}
 }
 
 // maxSources bounds the addresses from which fake TCP is opened.
 const maxSources = 6
-
-var dependences = [...]punch.Dependence{
-	nat.Unknown: punch.Unknown, nat.Direct: punch.Direct, nat.EndpointIndependent: punch.EndpointIndependent,
-	nat.AddressDependent: punch.AddressDependent, nat.AddressAndPortDependent: punch.AddressAndPortDependent,
-}
 
 // stunServers are the UDP endpoints of nodes that the internet can reach: the
 // seeds, on the port that they are reached by, and whoever advertises that its
@@ -188,30 +176,15 @@ type hostWatch struct{ n *Node }
 const settle = 500 * time.Millisecond
 
 func (h hostWatch) Run(ctx context.Context) error {
-	changes := make(chan struct{}, 1)
-	stop, err := h.n.Changes(func() {
-		select {
-		case changes <- struct{}{}:
-		default:
+	var told time.Time // when the prober hears of what is collected now
+	var tell *time.Timer
+	err := h.n.Changes(ctx, func() {
+		if now := time.Now(); !now.Before(told) {
+			told, tell = now.Add(settle), time.AfterFunc(settle, h.n.prober.NetworkChanged)
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("watch the host's addresses: %w", err)
+	if tell != nil {
+		tell.Stop()
 	}
-	defer stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changes:
-		}
-		timer := time.NewTimer(settle)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
-		h.n.prober.NetworkChanged()
-	}
+	return err
 }

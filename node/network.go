@@ -3,14 +3,14 @@ package node
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/vishvananda/netlink"
 
 	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 	"github.com/openbmx/lightweight-tunnel/peerlink/nat/portmap"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 // hostAddresses returns the addresses of the machine's interfaces but device.
@@ -21,44 +21,28 @@ func hostAddresses(device string) func() []netip.Addr {
 	}
 }
 
-// hostChanges tells of addresses and default routes that come and go, but for
-// those of device.
-func hostChanges(device string) func(f func()) (stop func(), err error) {
-	return func(f func()) (func(), error) {
-		addresses, routes := make(chan netlink.AddrUpdate, 16), make(chan netlink.RouteUpdate, 16)
-		done := make(chan struct{})
-		if err := netlink.AddrSubscribe(addresses, done); err != nil {
-			close(done)
-			return nil, fmt.Errorf("watch addresses: %w", err)
+// hostChanges watches the machine's addresses and default routes, but for those of
+// device: the node's own routes leave the default one in its place.
+func hostChanges(device string) func(ctx context.Context, changed func()) error {
+	addresses := hostAddresses(device)
+	return func(ctx context.Context, changed func()) error {
+		watcher, err := link.NewWatcher()
+		if err != nil {
+			return fmt.Errorf("watch the host's addresses: %w", err)
 		}
-		if err := netlink.RouteSubscribe(routes, done); err != nil {
-			close(done)
-			return nil, fmt.Errorf("watch routes: %w", err)
-		}
-		own := func(index int) bool {
-			i, err := net.InterfaceByName(device)
-			return err == nil && i.Index == index
-		}
-		go func() {
-			for u := range addresses {
-				if !own(u.LinkIndex) {
-					f()
-				}
+		defer watcher.Close()
+		known := addresses()
+		return watcher.Watch(ctx, nil, nil, func(c link.Change) {
+			other := c.Default
+			if c.Links || c.Local { // or told once more of what we know, as by each router advert
+				now := addresses()
+				other = other || !slices.Equal(now, known)
+				known = now
 			}
-		}()
-		go func() {
-			for u := range routes {
-				isDefault := u.Dst == nil
-				if u.Dst != nil {
-					ones, _ := u.Dst.Mask.Size()
-					isDefault = ones == 0
-				}
-				if isDefault && !own(u.LinkIndex) {
-					f()
-				}
+			if other {
+				changed()
 			}
-		}()
-		return func() { close(done) }, nil
+		})
 	}
 }
 

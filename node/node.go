@@ -77,9 +77,9 @@ type Parts struct {
 	// Hosts returns the addresses of the host's interfaces, the overlay's left out;
 	// nil: it has none worth telling. It must not block.
 	Hosts func() []netip.Addr
-	// Changes has f called, from any goroutine, when addresses or routes of the host
-	// change, until stop; nil: they never do. f does not block.
-	Changes func(f func()) (stop func(), err error)
+	// Changes calls changed when addresses or default routes of the host change,
+	// until ctx ends; nil: they never do. changed does not block.
+	Changes func(ctx context.Context, changed func()) error
 	// Host and Forwarding reach into the kernel's routing; nil: there is none.
 	Host       routes.Host
 	Forwarding *routes.Forwarding

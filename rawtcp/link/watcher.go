@@ -68,9 +68,10 @@ func (w *Watcher) Close() error { return w.file.Close() }
 // Change is what a number of notifications amount to. The zero Change means that
 // nothing was notified: see [Watcher.Watch].
 type Change struct {
-	Links  bool // interfaces
-	Routes bool // anything that may give a destination another way
-	Local  bool // this host's own addresses
+	Links   bool // interfaces
+	Routes  bool // anything that may give a destination another way
+	Default bool // a default route, of any table
+	Local   bool // this host's own addresses
 
 	neighbours map[netip.Addr]int // address -> interface
 }
@@ -95,8 +96,9 @@ func (c *Change) add(datagram []byte) {
 			c.Routes, c.Local = true, true
 		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 			c.Routes = true
-			const table = 4 // offset in struct rtmsg
+			const length, table = 1, 4 // offsets in struct rtmsg
 			c.Local = c.Local || len(m.Data) > table && m.Data[table] == unix.RT_TABLE_LOCAL
+			c.Default = c.Default || len(m.Data) > length && m.Data[length] == 0
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 			c.Links, c.Routes = true, true
 		default: // rules, next hop objects
@@ -106,7 +108,7 @@ func (c *Change) add(datagram []byte) {
 }
 
 // all is what must be supposed when notifications were lost.
-func (c *Change) all() { c.Links, c.Routes, c.Local = true, true, true }
+func (c *Change) all() { c.Links, c.Routes, c.Default, c.Local = true, true, true, true }
 
 // Watch calls follow after every change, and with the zero Change whenever tick
 // or poke (both may be nil) is ready, until ctx ends; it returns nil then.
