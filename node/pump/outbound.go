@@ -43,6 +43,15 @@ type Shared struct {
 	Self6  netip.Addr
 }
 
+// dropLeft forgets what a pump keeps for peers that have left.
+func dropLeft[T any](known *peerlink.Directory, kept map[*peerlink.Peer]T) {
+	for p := range kept {
+		if known.Peer(p.ID()) != p {
+			delete(kept, p)
+		}
+	}
+}
+
 // self is the node's own address of p's family.
 func (s *Shared) self(in *inner) netip.Addr {
 	if in.v6 {

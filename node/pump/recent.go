@@ -127,9 +127,7 @@ func (o *Outbound) recall(peer *peerlink.Peer) *recent {
 	}
 	r := o.kept[peer]
 	if r == nil {
-		if known := o.Peers.Peers(); len(o.kept) > 2*len(known)+8 {
-			clear(o.kept) // most of them are gone
-		}
+		dropLeft(o.Peers, o.kept)
 		r = &recent{away: peer.Away()}
 		o.kept[peer] = r
 	}

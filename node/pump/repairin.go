@@ -47,11 +47,7 @@ func (i *Inbound) repairOf(peer *peerlink.Peer) {
 	}
 	r := i.mend.receivers[peer]
 	if r == nil {
-		for p := range i.mend.receivers {
-			if i.Peers.Peer(p.ID()) != p { // it has left
-				delete(i.mend.receivers, p)
-			}
-		}
+		dropLeft(i.Peers, i.mend.receivers)
 		r = &peerReceiver{peer: peer}
 		r.Receiver = repair.NewReceiver(func(partial bool, p []byte) { i.hand(peer, partial, p) })
 		r.Limit(i.Repair.window)

@@ -73,11 +73,7 @@ func (o *Outbound) forgetRepair(peer *peerlink.Peer) {
 func (o *Outbound) sender(peer *peerlink.Peer) *peerSender {
 	s := o.mend.senders[peer]
 	if s == nil {
-		for p := range o.mend.senders {
-			if o.Peers.Peer(p.ID()) != p { // it has left
-				delete(o.mend.senders, p)
-			}
-		}
+		dropLeft(o.Peers, o.mend.senders)
 		s = &peerSender{Sender: *o.Repair.newSender(), peer: peer}
 		o.mend.senders[peer] = s
 	}
