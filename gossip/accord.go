@@ -35,14 +35,13 @@ type accord struct {
 
 // heard takes the outcome of one comparison.
 func (a *accord) heard(from join, same bool) {
-	switch {
-	case !same:
+	if !same {
 		a.odd = &from
-	case a.odd != nil && a.odd.id == from.id:
+		return
+	}
+	a.agreed = true
+	if a.odd != nil && a.odd.id == from.id {
 		a.odd = nil
-		fallthrough
-	default:
-		a.agreed = true
 	}
 }
 
