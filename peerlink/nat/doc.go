@@ -2,9 +2,8 @@
 // the very socket that carries its data is seen, how the NAT before it maps and
 // filters (RFC 4787, RFC 5780), and what ports it will give out next.
 //
-// Pure: [Classify] makes a [Behaviour] of what was observed, [Predict] makes
-// guesses of it, [HostCandidates] picks the addresses worth publishing, [Message]
-// is what is said. The [Prober] is the actor around them: it asks, publishes a
+// Pure: [Classify] makes a [Behaviour] of what was observed, [HostCandidates] picks
+// the addresses worth publishing, [Message] is what is said. The [Prober] is the actor around them: it asks, publishes a
 // [Report], and answers the questions of others.
 //
 // Nodes of a mesh ask each other. Their STUN messages (RFC 8489) travel sealed

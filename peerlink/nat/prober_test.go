@@ -88,14 +88,6 @@ func TestEveryKindOfNATIsFoundOutByNodesOfTheMesh(t *testing.T) {
 				if s.open() != 0 {
 					t.Errorf("%d sockets are left open", s.open())
 				}
-				if c.want.Step != 0 {
-					// What a next destination will see.
-					last := s.router.next
-					next := Predict(r.Observed, r.Behaviour, MaxPredictions)
-					if !slices.ContainsFunc(next, func(a netip.AddrPort) bool { return a.Port() == last+uint16(c.want.Step) }) {
-						t.Errorf("predicted %v, the router is at %d", next, last)
-					}
-				}
 			})
 		})
 	}

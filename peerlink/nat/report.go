@@ -19,11 +19,8 @@ type Report struct {
 	Hosts      []netip.Addr // of the interfaces, whether or not anything is received there
 	// Mapped4 and Mapped6 are the data socket as others see it; not valid if unknown.
 	Mapped4, Mapped6 netip.AddrPort
-	// Observed are the endpoints that a fresh socket got for one destination after
-	// the other: what the steps of a NAT look like. See [Predict].
-	Observed []netip.AddrPort
-	Tried    []Try
-	Problems []string // sentences for people, what to do included
+	Tried            []Try
+	Problems         []string // sentences for people, what to do included
 }
 
 // Endpoints are the distinct addresses of Candidates, for message.Advert.

@@ -78,15 +78,15 @@ func (s *survey) done() bool { return s.open == 0 }
 
 // evidence is what has been seen so far.
 func (s *survey) evidence() Evidence {
-	e := Evidence{
-		Own: s.own, Port: s.port, OtherAddress: s.otherAddr, OtherPort: s.otherPort, DataPort: s.dataPort, Hairpin: s.hairpin,
+	return Evidence{
+		Own: s.own, Port: s.port, Seen: answered(s.seen),
+		OtherAddress: s.otherAddr, OtherPort: s.otherPort, DataPort: s.dataPort, Hairpin: s.hairpin,
 	}
-	for _, o := range s.seen {
-		if o.Mapped.IsValid() {
-			e.Seen = append(e.Seen, o)
-		}
-	}
-	return e
+}
+
+// answered are the observations that have been made.
+func answered(seen []Observation) []Observation {
+	return slices.DeleteFunc(slices.Clone(seen), func(o Observation) bool { return !o.Mapped.IsValid() })
 }
 
 // map1 asks how server sees the mapper.

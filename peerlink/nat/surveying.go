@@ -51,7 +51,7 @@ func (a *actor) networkChanged(now time.Time) {
 	r := *a.Report()
 	if hosts := a.cfg.Hosts(); !slices.Equal(hosts, a.hosts) {
 		a.hosts = hosts
-		r.Behaviour, r.Mapped4, r.Mapped6, r.Observed, r.Tried = Behaviour{}, netip.AddrPort{}, netip.AddrPort{}, nil, nil
+		r.Behaviour, r.Mapped4, r.Mapped6, r.Tried = Behaviour{}, netip.AddrPort{}, netip.AddrPort{}, nil
 	}
 	a.publish(r)
 	a.plan.changed(now)
@@ -173,8 +173,7 @@ func (a *actor) attend(now time.Time) {
 
 // conclude publishes what s shows.
 func (a *actor) conclude(now time.Time, s *survey, final bool) {
-	e := s.evidence()
-	b := Classify(e)
+	b := Classify(s.evidence())
 	r := *a.Report()
 	if final && !b.Known() {
 		b = a.tcpKnown // nearly all NATs treat both alike
@@ -194,10 +193,6 @@ func (a *actor) conclude(now time.Time, s *survey, final bool) {
 		}
 	} else if final {
 		r.Mapped4 = netip.AddrPort{}
-	}
-	r.Observed = nil
-	for _, o := range e.Seen {
-		r.Observed = append(r.Observed, o.Mapped)
 	}
 	r.Tried = slices.Clone(s.tried)
 	if final {

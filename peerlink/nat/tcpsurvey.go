@@ -1,7 +1,6 @@
 package nat
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -94,12 +93,7 @@ func (a *actor) attendTCP(now time.Time) {
 	if s.open > 0 && now.Before(s.until) {
 		return
 	}
-	e := Evidence{Own: a.hosts, Port: s.held.Port()}
-	for _, o := range s.seen {
-		if o.Mapped.IsValid() {
-			e.Seen = append(e.Seen, o)
-		}
-	}
+	e := Evidence{Own: a.hosts, Port: s.held.Port(), Seen: answered(s.seen)}
 	a.endTCP()
 	a.tcpKnown = Classify(e)
 	if !a.tcpKnown.Known() {
@@ -109,15 +103,12 @@ func (a *actor) attendTCP(now time.Time) {
 	if r.Behaviour.Known() && r.Mapped4.IsValid() {
 		return // UDP passes after all
 	}
-	r.When, r.Behaviour, r.Observed = now, a.tcpKnown, nil
-	for _, o := range e.Seen {
-		r.Observed = append(r.Observed, o.Mapped)
-	}
+	r.When, r.Behaviour = now, a.tcpKnown
 	a.publish(r)
 	if a.cfg.Pather == nil {
 		a.plan.rest() // nothing else is to be found out in this network
 	}
-	a.log.Info("found out by fake TCP how this node looks from outside", "nat", r.Behaviour.Describe(), "address", addressOf(e.Seen))
+	a.log.Info("found out by fake TCP how this node looks from outside", "nat", r.Behaviour.Describe(), "address", e.Seen[0].Mapped.Addr())
 }
 
 // endTCP closes what a survey by fake TCP has opened.
@@ -135,11 +126,4 @@ func (a *actor) endTCP() {
 		p.Close()
 	}
 	s.held.Release()
-}
-
-func addressOf(seen []Observation) netip.Addr {
-	if len(seen) == 0 {
-		return netip.Addr{}
-	}
-	return seen[0].Mapped.Addr()
 }
