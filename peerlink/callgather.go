@@ -58,21 +58,17 @@ func (l *link) gather(now time.Time, g punch.Gather) {
 }
 
 // heldCandidates are the host's own addresses with a held port.
-func heldCandidates(local punch.Local, port uint16, v6 bool) []punch.Candidate {
+func heldCandidates(local punch.Offer, port uint16, v6 bool) []punch.Candidate {
 	var own []punch.Candidate
-	seen := map[netip.Addr]bool{}
-	for _, k := range local.Candidates {
-		if a := k.Addr.Addr(); k.Kind == message.Host && a.Is6() == v6 && !seen[a] {
-			seen[a] = true
-			own = append(own, punch.Candidate{Kind: punch.Held, Transport: packet.RawTCP, Addr: netip.AddrPortFrom(a, port)})
-		}
+	for _, a := range local.Hosts(v6) {
+		own = append(own, punch.Candidate{Kind: punch.Held, Transport: packet.RawTCP, Addr: netip.AddrPortFrom(a, port)})
 	}
 	return own
 }
 
 // supposed is what a held port is mapped to if the NAT treats TCP like UDP and
 // keeps ports: the best guess if nobody can be asked.
-func supposed(local punch.Local, port uint16) []punch.Candidate {
+func supposed(local punch.Offer, port uint16) []punch.Candidate {
 	for _, k := range local.Candidates {
 		if a := k.Addr.Addr(); k.Kind == message.Mapped && a.Is4() {
 			return []punch.Candidate{{Kind: message.Mapped, Transport: packet.RawTCP, Addr: netip.AddrPortFrom(a, port)}}

@@ -73,7 +73,7 @@ type Config struct {
 	Cross     packet.Crosser // nil: no fake TCP through NATs
 	// Candidates returns where this node may be reached now. It is called by any
 	// actor of this package and must not block.
-	Candidates func() punch.Local
+	Candidates func() punch.Offer
 	// SeenAs asks the node at the other end of path as what it sees this end. done
 	// is called at most once, by any goroutine, and must not block. False: it is
 	// not. Nil: nobody can be asked.

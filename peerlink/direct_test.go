@@ -102,7 +102,7 @@ func (w *natWorld) start(name string, host *simnet.Host, port uint16, seeds []st
 		Dialer: transport, Seeds: seeds, Keys: keys.Ref(), Routes: s.routes.Ref(),
 		Log: hclog.New(&hclog.LoggerOptions{Output: s.log, Level: hclog.Debug}),
 		P2P: true, NATDetection: true, UDP: udp, Cross: transport, STUN: prober.Ref(),
-		Candidates: func() punch.Local { return localOf(prober.Report()) },
+		Candidates: func() punch.Offer { return localOf(prober.Report()) },
 		SeenAs: func(p packet.Path, done func(netip.AddrPort, error)) bool {
 			return prober.Ask(p, func(a nat.Answer) { done(a.Mapped, a.Err) })
 		},
@@ -137,15 +137,12 @@ func (w *natWorld) start(name string, host *simnet.Host, port uint16, seeds []st
 }
 
 // localOf is what a report of the prober says to those who look for direct paths.
-func localOf(r *nat.Report) punch.Local {
+func localOf(r *nat.Report) punch.Offer {
 	b := r.Behaviour
-	return punch.Local{Offer: punch.Offer{
+	return punch.Offer{
 		Candidates: slices.Clone(r.Candidates),
-		NAT: punch.NAT{
-			Mapping: punch.Dependence(b.Mapping), Filtering: punch.Dependence(b.Filtering),
-			Step: int16(b.Step), Preserves: b.Preserves,
-		},
-	}}
+		NAT:        punch.NAT{Mapping: b.Mapping, Filtering: b.Filtering, Step: int16(b.Step), Preserves: b.Preserves},
+	}
 }
 
 // admitAll is a key manager that knows everybody.
@@ -327,7 +324,7 @@ func TestATryLeavesThePathsOfOtherPeersAlone(t *testing.T) {
 		c, _ := w.behind("van", 30, simnet.NATConfig{Kind: simnet.Symmetric, NoUDP: true}, func(cfg *Config) {
 			cfg.Cross = nil // no try of it can succeed
 			own := cfg.Candidates
-			cfg.Candidates = func() punch.Local {
+			cfg.Candidates = func() punch.Offer {
 				local := own()
 				local.Candidates = append(local.Candidates, b.d.cfg.Candidates().Candidates...)
 				return local

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/punch"
 )
 
 // Behaviour is how the NAT, or the chain of NATs, before this node treats its
@@ -27,32 +29,17 @@ type Behaviour struct {
 }
 
 // Dependence says what a mapping or a filter takes into account of the remote
-// endpoint (RFC 4787, 4.1 and 5).
-type Dependence uint8
+// endpoint. Direct is one of mappings only.
+type Dependence = punch.Dependence
 
-// The dependences, from the friendliest to the strictest. Direct is one of
-// mappings only.
+// The dependences, from the friendliest to the strictest.
 const (
-	Unknown Dependence = iota
-	Direct
-	EndpointIndependent
-	AddressDependent
-	AddressAndPortDependent
+	Unknown                 = punch.Unknown
+	Direct                  = punch.Direct
+	EndpointIndependent     = punch.EndpointIndependent
+	AddressDependent        = punch.AddressDependent
+	AddressAndPortDependent = punch.AddressAndPortDependent
 )
-
-func (d Dependence) String() string {
-	switch d {
-	case Direct:
-		return "none"
-	case EndpointIndependent:
-		return "endpoint-independent"
-	case AddressDependent:
-		return "address-dependent"
-	case AddressAndPortDependent:
-		return "address-and-port-dependent"
-	}
-	return "unknown"
-}
 
 // Known says whether anything was found out about the mapping.
 func (b Behaviour) Known() bool { return b.Mapping != Unknown }

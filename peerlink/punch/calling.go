@@ -13,7 +13,7 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	o.before, o.linger = o.look.Direct, time.Time{}
 	o.own = Offer{}
 	if o.local != nil {
-		o.own = o.local.Offer
+		o.own = *o.local
 		o.own.Candidates = slices.Clone(o.own.Candidates)
 		o.own = o.own.with(nil)
 	}
@@ -21,7 +21,7 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	o.set(gathering, now, within)
 	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.stepped()}
 	if o.cfg.TCP && !o.hasTCP() {
-		g.Hold4, g.Hold6 = len(o.own.hosts(false)) > 0, len(o.own.hosts(true)) > 0
+		g.Hold4, g.Hold6 = len(o.own.Hosts(false)) > 0, len(o.own.Hosts(true)) > 0
 		g.Ask = g.Hold4 && o.own.NAT.Mapping != Direct
 	}
 	if !g.Hold4 && !g.Hold6 && !g.Fresh {
@@ -129,10 +129,6 @@ func (o *Opener) probe(now time.Time) {
 	if p.sockets == 0 && !p.spread.IsValid() {
 		length = min(length, quickWay+4*o.look.RTT)
 	}
-	hops := uint8(0)
-	if o.local != nil {
-		hops = o.local.Hops
-	}
 	o.set(trying, now, length)
-	o.run = newRun(now, o.try, p, length, hops, o.cfg.Chooses, o.cfg.Rand)
+	o.run = newRun(now, o.try, p, length, o.cfg.Chooses, o.cfg.Rand)
 }

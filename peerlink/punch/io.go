@@ -14,7 +14,7 @@ type (
 	// Look says how things are now. It is given whenever something may have
 	// changed, and when [Opener.Next] is due.
 	Look struct {
-		Local  *Local      // nil: as before
+		Local  *Offer      // nil: as before
 		Up     bool        // the peer is reached, one way or the other
 		Direct packet.Path // the path in use, if it leads through no relay
 		Wanted bool        // a direct path would be of use now

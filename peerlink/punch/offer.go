@@ -33,6 +33,20 @@ const (
 	AddressAndPortDependent
 )
 
+func (d Dependence) String() string {
+	switch d {
+	case Direct:
+		return "none"
+	case EndpointIndependent:
+		return "endpoint-independent"
+	case AddressDependent:
+		return "address-dependent"
+	case AddressAndPortDependent:
+		return "address-and-port-dependent"
+	}
+	return "unknown"
+}
+
 // NAT is how the routers before a node treat its packets. The zero NAT, of which
 // nothing is known, is taken for a Linux home router.
 type NAT struct {
@@ -72,24 +86,17 @@ func (n NAT) String() string {
 	return "unknown"
 }
 
-// Offer is what the two sides of a call tell each other.
+// Offer is what a node knows of its own ways to the outside at one moment: what the
+// two sides of a call tell each other.
 type Offer struct {
 	NAT        NAT
 	Candidates []Candidate
 }
 
-// Local is what a node knows of its own ways to the outside at one moment.
-type Local struct {
-	Offer
-	// Hops is the number of hops to live that takes a packet past the own routers
-	// and not to the peer's. 0: not known, 2 is taken.
-	Hops uint8
-}
-
 // sameAs says whether nothing has changed that makes another try worth while.
 // Mapped ports of a NAT that gives out new ones each time are no change.
-func (l Local) sameAs(o Local) bool {
-	if l.NAT != o.NAT {
+func (o Offer) sameAs(old Offer) bool {
+	if o.NAT != old.NAT {
 		return false
 	}
 	known := func(in []Candidate, c Candidate) bool {
@@ -100,26 +107,24 @@ func (l Local) sameAs(o Local) bool {
 		}
 		return false
 	}
-	for _, c := range l.Candidates {
-		if !known(o.Candidates, c) {
+	for _, c := range o.Candidates {
+		if !known(old.Candidates, c) {
 			return false
 		}
 	}
-	for _, c := range o.Candidates {
-		if !known(l.Candidates, c) {
+	for _, c := range old.Candidates {
+		if !known(o.Candidates, c) {
 			return false
 		}
 	}
 	return true
 }
 
-// hosts are the host addresses of one family on which a transport is offered.
-func (o Offer) hosts(v6 bool) []netip.Addr {
+// Hosts are the addresses of one family that are the host's own.
+func (o Offer) Hosts(v6 bool) []netip.Addr {
 	var hosts []netip.Addr
-	seen := map[netip.Addr]bool{}
 	for _, c := range o.Candidates {
-		if a := c.Addr.Addr(); c.Kind == message.Host && a.Is6() == v6 && !seen[a] {
-			seen[a] = true
+		if a := c.Addr.Addr(); c.Kind == message.Host && a.Is6() == v6 && !slices.Contains(hosts, a) {
 			hosts = append(hosts, a)
 		}
 	}

@@ -62,7 +62,7 @@ const (
 // too often. It belongs to one goroutine. Its zero value is not usable: see [New].
 type Opener struct {
 	cfg   Config
-	local *Local    // nil: not known yet
+	local *Offer    // nil: not known yet
 	asked time.Time // when it was looked for first
 	look  Look
 
@@ -202,7 +202,7 @@ func (o *Opener) looked(now time.Time, l Look) {
 		o.asked = now
 	}
 	if l.Local != nil {
-		if o.local == nil || !o.local.sameAs(*l.Local) {
+		if o.local == nil || !l.Local.sameAs(*o.local) {
 			o.tries, o.pause, o.beside = 0, 0, 0
 			o.next = now.Add(o.jitter(changeDelay))
 		}

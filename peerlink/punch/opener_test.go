@@ -347,7 +347,7 @@ func TestWithoutTrafficOrAddressesNobodyCalls(t *testing.T) {
 			t.Errorf("%s: %v", n.name, n.effects)
 		}
 		n.look.Wanted = true
-		n.o.local = &Local{}
+		n.o.local = &Offer{}
 		n.step(n.look)
 	}
 	w.run(time.Hour, func() bool { return false })

@@ -88,7 +88,7 @@ func (p *planner) add(c Candidate) {
 	v6 := c.Addr.Addr().Is6()
 	udp := c.Transport == packet.UDP
 	switch {
-	case udp && !p.udp || !udp && !p.tcp || len(p.own.hosts(v6)) == 0:
+	case udp && !p.udp || !udp && !p.tcp || len(p.own.Hosts(v6)) == 0:
 	case c.Kind == message.Mapped && !v6:
 		p.mapped(c)
 	case c.Kind == message.Host && !udp, c.Kind == message.PortMapped && !udp:
@@ -180,7 +180,7 @@ func (p *planner) near(a netip.Addr) bool {
 	if a.Is6() {
 		bits = 64
 	}
-	for _, own := range p.own.hosts(a.Is6()) {
+	for _, own := range p.own.Hosts(a.Is6()) {
 		if net, err := own.Prefix(bits); err == nil && net.Contains(a) && (a.Is6() || !public(a)) {
 			return true
 		}

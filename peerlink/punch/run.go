@@ -14,7 +14,7 @@ const (
 	// it does not expect: longer than the two sides begin apart.
 	shyTime  = 250 * time.Millisecond
 	shyEvery = 100 * time.Millisecond
-	shyHops  = 2
+	shyHops  = 2 // past the own routers, not to the peer's
 
 	firstGap = 50 * time.Millisecond
 	maxGap   = 500 * time.Millisecond
@@ -35,7 +35,6 @@ type run struct {
 	plan    plan
 	began   time.Time
 	until   time.Time
-	hops    uint8
 	chooses bool
 	rng     *rand.Rand
 
@@ -81,12 +80,9 @@ type proven struct {
 	near bool
 }
 
-func newRun(now time.Time, try uint64, p plan, length time.Duration, hops uint8, chooses bool, rng *rand.Rand) *run {
-	if hops == 0 {
-		hops = shyHops
-	}
+func newRun(now time.Time, try uint64, p plan, length time.Duration, chooses bool, rng *rand.Rand) *run {
 	r := &run{
-		try: try, plan: p, began: now, until: now.Add(length), hops: hops, chooses: chooses, rng: rng,
+		try: try, plan: p, began: now, until: now.Add(length), chooses: chooses, rng: rng,
 		paths: map[packet.Path]bool{}, sent: map[uint32]sent{}, used: map[uint16]bool{},
 		spreadT: now.Add(shyTime),
 	}
@@ -99,7 +95,7 @@ func newRun(now time.Time, try uint64, p plan, length time.Duration, hops uint8,
 	for family, remotes := range p.cross {
 		if len(remotes) > 0 {
 			r.emit(Cross{Try: try, V6: family == 1, Crossing: packet.Crossing{
-				Remotes: remotes, Hops: hops, Shy: shyTime, Timeout: length,
+				Remotes: remotes, Hops: shyHops, Shy: shyTime, Timeout: length,
 			}})
 		}
 	}
@@ -201,7 +197,7 @@ func (r *run) probe(now time.Time) {
 		shy := p.shy && now.Before(r.began.Add(shyTime))
 		hops := uint8(0)
 		if shy {
-			hops = r.hops
+			hops = shyHops
 			p.next = now.Add(shyEvery)
 			if end := r.began.Add(shyTime); p.next.After(end) {
 				p.next = end
@@ -246,7 +242,7 @@ func (r *run) pour(now time.Time) {
 	}
 	if r.passing() && !now.Before(r.passT) {
 		to := r.plan.targets[len(r.plan.targets)-1]
-		hops := r.hops // first they only open the own NAT
+		hops := uint8(shyHops) // first they only open the own NAT
 		if r.pass >= len(r.sockets) {
 			hops = 0
 		}

@@ -212,13 +212,13 @@ func (n *node) path(local, remote netip.AddrPort) *simPath {
 }
 
 // local is what the node knows of itself: its host and what a server sees.
-func (n *node) local() *Local {
+func (n *node) local() *Offer {
 	src := netip.AddrPortFrom(n.host, port0(0))
 	seen := n.nat.outward(src, server)
-	return &Local{Offer: Offer{NAT: n.nat.kind, Candidates: []Candidate{
+	return &Offer{NAT: n.nat.kind, Candidates: []Candidate{
 		{Kind: message.Host, Transport: packet.UDP, Addr: src},
 		{Kind: message.Mapped, Transport: packet.UDP, Addr: seen},
-	}}}
+	}}
 }
 
 func (n *node) step(in Input) {
