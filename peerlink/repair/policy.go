@@ -2,6 +2,7 @@ package repair
 
 import (
 	"math"
+	"sort"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
@@ -102,9 +103,8 @@ func Decide(c Conditions, before Plan) Plan {
 	if c.RTT > 0 {
 		start = min(max(c.RTT/16, 2*time.Millisecond), start)
 	}
-	p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, 2*startGroup, depth, before)
-	if bursts { // parity that a run does not swallow with its group would fill the line
-		p.Lanes[StartingLane] = Code{}
+	if !bursts { // parity that a run does not swallow with its group would fill the line
+		p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, 2*startGroup, depth, before)
 	}
 	if bursts && repeats {
 		p.Spread = spread // what swallows a repeat swallows one right behind it, too
@@ -188,11 +188,7 @@ func cheapest(most int, loss, left float64) (data, parity int) {
 
 // parityFor is how much parity k packets need.
 func parityFor(k int, loss, left float64) int {
-	m := 1
-	for m < fec.MaxParity && Unrecovered(k, m, loss) > left {
-		m++
-	}
-	return m
+	return 1 + sort.Search(fec.MaxParity-1, func(i int) bool { return Unrecovered(k, i+1, loss) <= left })
 }
 
 // Unrecovered is the share of packets that stay lost under k+m when each
