@@ -53,7 +53,7 @@ func (o *Outbound) turnTo(out *peerlink.Outbound) {
 		return
 	}
 	o.flush()
-	o.out = out
+	o.out, o.peer = out, out.Peer()
 	o.train.Reset(out.Path().Prefix())
 	if o.repairing() {
 		o.mend.current = o.sender(out.Peer())
