@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 // receivers is one [packet.Receiver] of several: the replay windows of a peer's
@@ -19,7 +20,7 @@ import (
 type receivers struct {
 	parts []packet.Poller
 	turn  int // whose arrivals were taken last
-	spin  int
+	spin  link.Spin
 
 	epoll *os.File // holds the parts' descriptors and bell
 	raw   syscall.RawConn
@@ -30,12 +31,8 @@ type receivers struct {
 	err   error
 }
 
-// Polls of all parts before the goroutine sleeps: waking it costs more than a
-// few of them, so they pay while traffic flows.
-const minReceiverSpin, maxReceiverSpin = 2, 40
-
 func newReceivers(parts ...packet.Poller) (*receivers, error) {
-	r := &receivers{parts: parts, spin: minReceiverSpin}
+	r := &receivers{parts: parts}
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open epoll instance: %w", err)
@@ -79,26 +76,21 @@ func (r *receivers) Receive() (packet.Arrivals, error) {
 }
 
 // look takes what one of the parts has. Before it reports that there is nothing,
-// whereupon the goroutine sleeps, it looks a few more times: more often the more
-// that has paid lately.
+// whereupon the goroutine sleeps, it looks a few more times.
 func (r *receivers) look(epoll uintptr) bool {
-	for i := 0; ; i++ {
+	for vain := 0; ; vain++ {
 		if r.woken.Swap(false) {
 			var count [8]byte
 			_, _ = unix.Read(r.bell, count[:])
 			return true
 		}
 		if r.poll() {
-			if i > 0 {
-				r.spin = min(2*r.spin, maxReceiverSpin)
-			}
+			r.spin.Found(vain)
 			return true
 		}
-		if i >= r.spin {
-			r.spin = max(r.spin/2, minReceiverSpin)
+		if !r.spin.Again(vain) {
 			return false
 		}
-		_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 }
 
@@ -129,7 +121,11 @@ func (r *receivers) poll() bool {
 // Wake implements [packet.Receiver].
 func (r *receivers) Wake() {
 	r.woken.Store(true)
-	_, _ = unix.Write(r.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full means that it rings already
+	// Under the epoll instance, which Close closes first: one who wakes late must not
+	// write to whatever has got the bell's number since.
+	_ = r.raw.Control(func(uintptr) {
+		_, _ = unix.Write(r.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full means that it rings already
+	})
 }
 
 // Close makes Receive return net.ErrClosed. The parts are their maker's to close.

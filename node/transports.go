@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 
@@ -96,7 +97,7 @@ func (t *transports) Dial(remote netip.AddrPort, done func(packet.Path, error)) 
 		return t.raw.Dial(remote, done)
 	}
 	return t.raw.Dial(remote, func(p packet.Path, err error) {
-		if err == nil || errors.Is(err, context.Canceled) {
+		if err == nil || errors.Is(err, net.ErrClosed) {
 			done(p, err)
 			return
 		}
