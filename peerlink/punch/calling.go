@@ -126,7 +126,7 @@ func (o *Opener) probe(now time.Time) {
 		return
 	}
 	length := o.cfg.Timeout
-	if p.sockets == 0 && !p.spread.IsValid() {
+	if !p.birthday.IsValid() && !p.spread.IsValid() {
 		length = min(length, quickWay+4*o.look.RTT)
 	}
 	o.set(trying, now, length)

@@ -21,9 +21,9 @@ const (
 
 // plan is what one try does.
 type plan struct {
-	targets  []target // for UDP, in the order in which they are probed
-	sockets  int      // birthday: so many more sockets probe the last target
-	spread   netip.Addr
+	targets  []target            // for UDP, in the order in which they are probed
+	birthday netip.AddrPort      // the target that birthdaySockets more sockets probe; not valid: none
+	spread   netip.Addr          // the address whose ports are probed at random; not valid: none
 	cross    [2][]netip.AddrPort // fake TCP from a held port, IPv4 and IPv6
 	dial     []netip.AddrPort    // fake TCP to a port at which the peer listens
 	hopeless string              // why what is not in the plan is not: no port can be known
@@ -92,14 +92,14 @@ func (p *planner) add(c Candidate) {
 	case c.Kind == message.Mapped && !v6:
 		p.mapped(c)
 	case c.Kind == message.Host && !udp, c.Kind == message.PortMapped && !udp:
-		if p.near(c.Addr.Addr()) || public(c.Addr.Addr()) {
+		if p.near(c.Addr.Addr()) || Public(c.Addr.Addr()) {
 			p.dial = appendNew(p.dial, c.Addr)
 		}
 	case p.near(c.Addr.Addr()):
 		p.put(c, target{remote: c.Addr, near: true})
-	case c.Kind == message.Host && !v6 && public(c.Addr.Addr()):
+	case c.Kind == message.Host && !v6 && Public(c.Addr.Addr()):
 		p.mapped(c) // a firewall without translation is like a cone
-	case public(c.Addr.Addr()):
+	case Public(c.Addr.Addr()):
 		p.put(c, target{remote: c.Addr})
 	}
 }
@@ -140,8 +140,8 @@ func (p *planner) mapped(c Candidate) {
 			return
 		}
 		p.put(c, target{remote: c.Addr, shy: shy})
-		if birthday {
-			p.sockets = birthdaySockets
+		if birthday && !p.birthday.IsValid() {
+			p.birthday = c.Addr
 		}
 	}
 }
@@ -181,11 +181,11 @@ func (p *planner) near(a netip.Addr) bool {
 		bits = 64
 	}
 	for _, own := range p.own.Hosts(a.Is6()) {
-		if net, err := own.Prefix(bits); err == nil && net.Contains(a) && (a.Is6() || !public(a)) {
+		if net, err := own.Prefix(bits); err == nil && net.Contains(a) && (a.Is6() || !Public(a)) {
 			return true
 		}
 	}
-	return !public(a) && p.neighbours()
+	return !Public(a) && p.neighbours()
 }
 
 // neighbours says whether both are behind the same NAT.
@@ -202,8 +202,8 @@ func (p *planner) neighbours() bool {
 
 var shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
 
-// public says whether a means the same host everywhere.
-func public(a netip.Addr) bool {
+// Public says whether a means the same host everywhere.
+func Public(a netip.Addr) bool {
 	return a.IsGlobalUnicast() && !a.IsPrivate() && !shared.Contains(a)
 }
 

@@ -89,8 +89,8 @@ func newRun(now time.Time, try uint64, p plan, length time.Duration, chooses boo
 	for _, t := range p.targets {
 		r.probing = append(r.probing, probing{target: t, next: now, gap: firstGap})
 	}
-	if p.sockets > 0 {
-		r.emit(Open{Try: try, N: p.sockets})
+	if p.birthday.IsValid() {
+		r.emit(Open{Try: try, N: birthdaySockets})
 	}
 	for family, remotes := range p.cross {
 		if len(remotes) > 0 {
@@ -241,13 +241,12 @@ func (r *run) pour(now time.Time) {
 		}
 	}
 	if r.passing() && !now.Before(r.passT) {
-		to := r.plan.targets[len(r.plan.targets)-1]
 		hops := uint8(shyHops) // first they only open the own NAT
 		if r.pass >= len(r.sockets) {
 			hops = 0
 		}
 		for range min(socketPass, len(r.sockets)-r.pass%len(r.sockets)) {
-			r.send(now, Probe{Socket: r.sockets[r.pass%len(r.sockets)], Remote: to.remote, Hops: hops})
+			r.send(now, Probe{Socket: r.sockets[r.pass%len(r.sockets)], Remote: r.plan.birthday, Hops: hops})
 			r.pass++
 		}
 		r.passT = now.Add(spreadEvery)
@@ -270,7 +269,7 @@ func (r *run) anyPort() uint16 {
 
 // got takes the sockets of the birthday.
 func (r *run) got(now time.Time, sockets []packet.Socket) {
-	if len(r.plan.targets) > 0 {
+	if r.plan.birthday.IsValid() {
 		r.sockets, r.passT = sockets, now
 	}
 }
