@@ -77,6 +77,7 @@ func (l *link) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	defer l.letGo()
+	defer l.closeStandbys()
 	for {
 		select {
 		case <-ctx.Done():
@@ -130,10 +131,14 @@ func (l *link) leave(ctx context.Context) {
 		if l.m.direct != nil {
 			l.m.direct.Close()
 		}
-		for _, b := range l.m.standbys {
-			b.path.Close()
-		}
 		l.d.sessions.removePeer(l.peer)
+	}
+}
+
+// closeStandbys ends the paths that the next run of this link does not hear of.
+func (l *link) closeStandbys() {
+	for _, b := range l.m.standbys {
+		b.path.Close()
 	}
 }
 
