@@ -9,6 +9,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors"
 	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/gossip"
 	"github.com/openbmx/lightweight-tunnel/peerlink"
 	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 	"github.com/openbmx/lightweight-tunnel/peerlink/punch"
@@ -121,15 +122,19 @@ func (n *Node) local(r *nat.Report) punch.Offer {
 const maxSources = 6
 
 // stunServers are the UDP endpoints of nodes that the internet can reach: the
-// seeds, on the port that they are reached by, and whoever advertises that its
-// socket lets everybody in or that the router forwards a port.
+// seeds, on the port that they are reached by, and the open ones.
 func (n *Node) stunServers() []nat.Server {
-	all := append(n.seedsBy(packet.RawTCP), n.seedsBy(packet.UDP)...)
-	for _, g := range n.board.View().Nodes {
+	seeds := append(n.seedsBy(packet.RawTCP), n.seedsBy(packet.UDP)...)
+	return append(seeds, openNodes(n.board.View().Nodes)...)
+}
+
+// openNodes are those of whoever advertises that its socket lets everybody in or
+// that the router forwards a port.
+func openNodes(nodes []gossip.Node) (all []nat.Server) {
+	for _, g := range nodes {
 		open := nat.Parse(g.NAT).Reachable()
 		for _, c := range g.Candidates {
-			public := c.Addr.Addr().IsGlobalUnicast() && !c.Addr.Addr().IsPrivate()
-			if c.Transport == packet.UDP && public && (open || c.Kind == message.PortMapped) {
+			if c.Transport == packet.UDP && punch.Public(c.Addr.Addr()) && (open || c.Kind == message.PortMapped) {
 				all = append(all, nat.Server{Node: g.ID, Name: g.Name, Addr: c.Addr})
 			}
 		}
