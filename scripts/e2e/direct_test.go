@@ -11,15 +11,22 @@ import (
 // home is what most people have: a Linux router that masquerades.
 var home = lab.RouterConfig{Kind: lab.NATPortRestricted}
 
+// twoHomes are two sites about to join, and the seed at which they will.
+func twoHomes(t *testing.T) (i *internet, seed, a, b *place) {
+	t.Helper()
+	i = newInternet(t, plain(t), 60*time.Second)
+	seed = i.public("seed")
+	a, b = i.behind("a", home), i.behind("b", home)
+	i.seedAt(seed)
+	return i, seed, a, b
+}
+
 // oneBurst is how far apart retransmissions of one burst may be: a sender's
 // timeout doubles a few times until the way is back.
 const oneBurst = 2 * time.Second
 
 func TestTrafficMovesToADirectPathAndBackAndLosesNothing(t *testing.T) {
-	i := newInternet(t, plain(t), 60*time.Second)
-	seed := i.public("seed")
-	a, b := i.behind("a", home), i.behind("b", home)
-	i.seedAt(seed)
+	i, seed, a, b := twoHomes(t)
 	i.cut(a, b)
 	i.join(a)
 	i.join(b)
@@ -87,10 +94,7 @@ func (i *internet) fall(stream *lab.Stream, a, b, relay *place) time.Duration {
 }
 
 func TestARestartAndANewAddressAreFollowedByADirectPath(t *testing.T) {
-	i := newInternet(t, plain(t), 60*time.Second)
-	seed := i.public("seed")
-	a, b := i.behind("a", home), i.behind("b", home)
-	i.seedAt(seed)
+	i, _, a, b := twoHomes(t)
 	i.join(a)
 	i.join(b)
 	i.direct(i.ctx, a, b)
@@ -116,10 +120,7 @@ func TestARestartAndANewAddressAreFollowedByADirectPath(t *testing.T) {
 }
 
 func TestIdleDirectPeersAreQuiet(t *testing.T) {
-	i := newInternet(t, plain(t), 60*time.Second)
-	seed := i.public("seed")
-	a, b := i.behind("a", home), i.behind("b", home)
-	i.seedAt(seed)
+	i, _, a, b := twoHomes(t)
 	i.join(a)
 	i.join(b)
 	i.direct(i.ctx, a, b)

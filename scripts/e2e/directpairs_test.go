@@ -179,10 +179,7 @@ func says(why string) func(lab.Peer) error {
 }
 
 func TestPingShowsThePathAsItChanges(t *testing.T) {
-	i := newInternet(t, plain(t), 60*time.Second)
-	seed := i.public("seed")
-	a, b := i.behind("a", home), i.behind("b", home)
-	i.seedAt(seed)
+	i, _, a, b := twoHomes(t)
 	i.cut(a, b)
 	i.join(a)
 	i.join(b)
