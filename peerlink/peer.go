@@ -55,8 +55,8 @@ type Again struct {
 	Packet []byte
 }
 
-// StageAgain is StageBatch for packets that were sent before: those that did
-// arrive are not delivered twice, as long as the session lives.
+// StageAgain is Stage for several packets that were sent before, as one message:
+// those that did arrive are not delivered twice, as long as the session lives.
 func (p *Peer) StageAgain(packets []Again) bool {
 	if len(packets) == 0 {
 		return true
@@ -95,18 +95,6 @@ func (p *Peer) Outbound() *Outbound { return p.out.Load() }
 // the link cannot take more now, the packet is dropped and counted.
 func (p *Peer) Stage(kind wire.Kind, packet []byte) bool {
 	return p.stage([]staged{{kind: kind, packet: slices.Clone(packet)}})
-}
-
-// StageBatch is Stage for several packets of one kind as one message.
-func (p *Peer) StageBatch(kind wire.Kind, packets [][]byte) bool {
-	if len(packets) == 0 {
-		return true
-	}
-	batch := make([]staged, len(packets))
-	for i, b := range packets {
-		batch[i] = staged{kind: kind, packet: slices.Clone(b)}
-	}
-	return p.stage(batch)
 }
 
 func (p *Peer) stage(batch []staged) bool {

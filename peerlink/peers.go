@@ -95,13 +95,8 @@ func (p *peers) Run(ctx context.Context) error {
 	for _, peer := range p.d.Peers() {
 		p.d.startLink(peer)
 	}
-	for _, s := range p.d.cfg.Seeds {
+	for _, s := range p.d.Seeds() {
 		p.d.startSeed(s)
-	}
-	if joined := p.d.joined.Load(); joined != nil {
-		for _, s := range *joined {
-			p.d.startSeed(s)
-		}
 	}
 	defer p.forgetAll()
 	ticker := time.NewTicker(housekeeping)
