@@ -2,12 +2,12 @@ package udp
 
 import (
 	"net"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/rawtcp/link"
 )
 
 const (
@@ -156,7 +156,7 @@ func (p *Path) singly(t *packet.Train, first int, o *outgoing) (sent int, errno 
 
 // batch is singly with sendmmsg(2).
 func (p *Path) batch(t *packet.Train, first int, o *outgoing) (sent int, errno unix.Errno) {
-	m := p.transport.spares.take()
+	m := p.transport.spares.Take()
 	defer p.transport.spares.give(m)
 	length := o.put(&m.control, p.socket.v6)
 	m.n = t.Len() - first
@@ -197,26 +197,11 @@ type batch struct {
 	control controls
 }
 
-// spares keeps a few batches for reuse, without a lock and without losing them
-// to the garbage collector.
-type spares struct{ slots [4]atomic.Pointer[batch] }
-
-func (s *spares) take() *batch {
-	for i := range s.slots {
-		if m := s.slots[i].Swap(nil); m != nil {
-			return m
-		}
-	}
-	return new(batch)
-}
+// spares keeps batches for reuse.
+type spares struct{ link.Spares[batch] }
 
 func (s *spares) give(m *batch) {
-	// What was borrowed must not be kept alive.
 	clear(m.iov[:m.n])
 	clear(m.msg[:m.n])
-	for i := range s.slots {
-		if s.slots[i].CompareAndSwap(nil, m) {
-			return
-		}
-	}
+	s.Give(m)
 }

@@ -3,7 +3,6 @@ package link
 import (
 	"encoding/binary"
 	"net/netip"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -174,28 +173,13 @@ func (m *packets) send(fd int) unix.Errno {
 	return 0
 }
 
-// spares keeps a few batches for reuse, without a lock and without losing them
-// to the garbage collector.
-type spares struct{ slots [4]atomic.Pointer[packets] }
-
-func (s *spares) take() *packets {
-	for i := range s.slots {
-		if m := s.slots[i].Swap(nil); m != nil {
-			return m
-		}
-	}
-	return new(packets)
-}
+// spares keeps packets for reuse.
+type spares struct{ Spares[packets] }
 
 func (s *spares) give(m *packets) {
-	// What was borrowed must not be kept alive.
 	clear(m.iov[:m.n])
 	clear(m.msg[:m.n])
-	for i := range s.slots {
-		if s.slots[i].CompareAndSwap(nil, m) {
-			return
-		}
-	}
+	s.Give(m)
 }
 
 // headerLengths finds the TCP header of a packet without IPv6 extensions.

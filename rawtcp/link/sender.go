@@ -142,7 +142,7 @@ func (s *Sender) SendPacket(hop *NextHop, pkt []byte) error {
 	case len(pkt) > h.dev.mtu:
 		return ErrTooBig
 	}
-	m := s.spare.take()
+	m := s.spare.Take()
 	defer s.spare.give(m)
 	m.reset()
 	m.add(pkt[:ipLen+tcpLen], pkt[ipLen+tcpLen:])
@@ -164,7 +164,7 @@ func (s *Sender) Answer(to Origin, pkt []byte) error {
 	if s.closed.Load() {
 		return net.ErrClosed
 	}
-	m := s.spare.take()
+	m := s.spare.Take()
 	defer s.spare.give(m)
 	m.reset()
 	m.add(pkt[:ipLen+tcpLen], pkt[ipLen+tcpLen:])
@@ -225,7 +225,7 @@ func (s *Sender) sendFrame(h *hop, frame []byte, v6 bool, ipLen, tcpLen, slot, n
 
 // sendSingly sends each segment as a packet of its own.
 func (s *Sender) sendSingly(h *hop, dst addr, t *packet.Train, ipLen, tcpLen int) unix.Errno {
-	m := s.spare.take()
+	m := s.spare.Take()
 	defer s.spare.give(m)
 	m.split(t, ipLen, tcpLen)
 	return s.sendFramed(m, h, dst, ipLen, tcpLen)
@@ -245,7 +245,7 @@ func (s *Sender) sendFramed(m *packets, h *hop, dst addr, ipLen, tcpLen int) uni
 }
 
 func (s *Sender) sendRaw(h *hop, dst addr, t *packet.Train, ipLen, tcpLen int) unix.Errno {
-	m := s.spare.take()
+	m := s.spare.Take()
 	defer s.spare.give(m)
 	m.split(t, ipLen, tcpLen)
 	return m.sendRaw(&s.sockets, h, dst, ipLen)
