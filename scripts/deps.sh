@@ -29,6 +29,7 @@ conntrack conntrack
 hping3 hping3
 miniupnpd miniupnpd
 nc netcat-openbsd
+sysctl procps
 jq jq
 gcc gcc
 /usr/include/stdlib.h libc6-dev

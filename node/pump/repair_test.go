@@ -150,7 +150,11 @@ func TestWhatGoesAgainAfterAnAbsenceArrivesOnceUnderANumberOfItsOwn(t *testing.T
 				a, hub := tr.a, tr.hub
 				a.repairing(t, mode, 10, 3, 0)
 				hub.repairing(t, mode, 10, 3, 0)
-				numbers := map[uint64][]byte{}
+				type nonce struct { // of one key
+					session uint32
+					counter uint64
+				}
+				numbers := map[nonce][]byte{}
 				arrive := func(lost bool) (n int) {
 					batch, _, _ := hub.line.take()
 					for _, datagram := range batch {
@@ -159,10 +163,11 @@ func TestWhatGoesAgainAfterAnAbsenceArrivesOnceUnderANumberOfItsOwn(t *testing.T
 						if err != nil {
 							t.Fatal(err)
 						}
-						if before, used := numbers[h.Counter]; used && !bytes.Equal(before, sent) {
-							t.Errorf("%s: two plaintexts were sealed under counter %d", name, h.Counter)
+						number := nonce{h.Index, h.Counter}
+						if before, used := numbers[number]; used && !bytes.Equal(before, sent) {
+							t.Errorf("%s: two plaintexts were sealed under %+v", name, number)
 						}
-						numbers[h.Counter] = sent
+						numbers[number] = sent
 						copy(datagram.Data, sent)
 					}
 					if !lost {
