@@ -86,12 +86,15 @@ func (l *link) logChange(old, s *Snapshot) {
 
 // logRepair says how losses are met from now on.
 func (l *link) logRepair(old, now repair.View) {
-	if old.Data == now.Data && old.Parity == now.Parity && old.Repeating == now.Repeating {
+	if old.Data == now.Data && old.Parity == now.Parity && old.Depth == now.Depth && old.Repeating == now.Repeating {
 		return
 	}
 	code := "off"
 	if now.Parity > 0 {
 		code = fmt.Sprintf("%d+%d", now.Data, now.Parity)
+	}
+	if now.Depth > 1 {
+		code += fmt.Sprintf("x%d", now.Depth)
 	}
 	l.log.Info("repair of losses changed", "fec", code, "repeats", now.Repeating,
 		"loss_pct", fmt.Sprintf("%.2f", now.Loss*100), "residual_loss_pct", fmt.Sprintf("%.3f", now.Residual*100))

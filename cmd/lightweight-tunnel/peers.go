@@ -193,7 +193,11 @@ func fecText(l control.LinkView) string {
 	if l.FECData == 0 {
 		return "off"
 	}
-	return fmt.Sprintf("%d+%d", l.FECData, l.FECParity)
+	code := fmt.Sprintf("%d+%d", l.FECData, l.FECParity)
+	if l.FECDepth > 1 {
+		code += fmt.Sprintf("x%d", l.FECDepth) // so many groups are filled in turn
+	}
+	return code
 }
 
 // wait pauses; false if ctx ended first.

@@ -13,6 +13,10 @@
 //   - what cannot wait (small packets, UDP) is insured by parity, see package fec,
 //     and repeated only if that was not enough.
 //
+// Where the round trip is so long that repeats come too late, all rests on parity. Runs of
+// losses are spread over groups that are filled in turn there; how many, and how
+// much parity, follows from how long the runs are.
+//
 // What a full queue dropped is neither: the TCP inside must hear of it. Losses are
 // judged by how long the queue was when they happened, in relation to the longest
 // seen, and repeats have a budget. On a line that loses by itself they are the queue's

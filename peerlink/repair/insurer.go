@@ -2,11 +2,12 @@ package repair
 
 import "github.com/openbmx/lightweight-tunnel/peerlink/fec"
 
-// insurer collects packets into groups and makes their parity. Its zero value has
-// no group open; number tells its groups from those of others.
+// insurer collects packets into groups and makes their parity. The groups of a round are
+// filled in turn and end together, so that all datagrams of one group lie as far apart as
+// there are groups: a run of losses takes a little of each. Its zero value has no
+// round open; number tells its groups from those of others.
 type insurer struct {
 	groups [maxDepth]insured
-	turn   int
 	number uint32 // of the newest group
 	ended  [endedGroups]struct {
 		number  uint32
@@ -14,21 +15,23 @@ type insurer struct {
 	}
 	due  int // groups whose rows wait to be sent
 	head []byte
+
+	// The round that is being filled.
+	code     Code
+	count    int    // its packets; 0: it is not open
+	index    uint32 // session
+	base     uint64 // the first packet's counter
+	deadline int64
 }
 
-// insured is one group that is being filled.
+// insured is one group: it is filled, or its rows are to be sent, or it is empty.
 type insured struct {
-	encoder  fec.Encoder
-	number   uint32
-	base     uint64
-	index    uint32 // session
-	deadline int64
-	most     int // packets
-	parity   int // rows for most packets
-	loss     float64
-	left     float64
-	rows     int // rows to be sent; 0: it is open, or empty
-	row      int // the next
+	encoder fec.Encoder
+	number  uint32
+	index   uint32 // session
+	base    uint64
+	rows    int // to be sent; 0: it is open, or empty
+	row     int // the next
 }
 
 const (
@@ -38,72 +41,83 @@ const (
 
 // add puts a packet into the next group and completes s.
 func (i *insurer) add(now int64, index uint32, counter uint64, c Code, s *Shim, packet []byte) uint32 {
-	g := &i.groups[i.turn]
-	if i.turn++; i.turn >= max(c.Depth, 1) {
-		i.turn = 0
+	if i.due > 0 || i.count > 0 && (i.index != index || counter-i.base > maxGroupSpan) {
+		i.forget() // rows that were never fetched, or packets of another session
 	}
-	if g.rows > 0 || g.encoder.Count() > 0 && (g.index != index || counter-g.base > maxGroupSpan) {
-		g.encoder.Begin(0) // rows that were never fetched, or of another session
-		if g.rows > 0 {
-			i.due--
-			g.rows = 0
-		}
+	if i.count == 0 {
+		c.Depth = min(max(c.Depth, 1), maxDepth)
+		i.code, i.index, i.base, i.deadline = c, index, counter, now+int64(c.Deadline)
 	}
+	g := &i.groups[i.count%i.code.Depth]
 	if g.encoder.Count() == 0 {
 		i.number += lanes
-		g.number, g.index, g.base, g.deadline = i.number, index, counter, now+int64(c.Deadline)
-		g.most, g.parity, g.loss, g.left = c.Data, c.Parity, c.loss, c.left
-		g.encoder.Begin(c.Parity)
+		g.number, g.index, g.base = i.number, index, counter
+		g.encoder.Begin(i.code.Parity)
 	}
 	s.Grouped, s.Back, s.Index = true, uint16(counter-g.base), uint8(g.encoder.Count())
 	sh := shard{shim: *s, offset: s.Back, packet: packet}
 	i.head = sh.appendHead(i.head[:0])
 	g.encoder.Add(i.head, packet)
-	if g.encoder.Count() >= g.most {
-		i.end(g)
+	if i.count++; i.count == i.code.Depth*i.code.Data {
+		i.end()
 	}
 	return g.number
 }
 
-// end closes a group: its rows are to be sent. A short one gets what it needs for
+// forget empties all groups.
+func (i *insurer) forget() {
+	for n := range i.groups {
+		i.groups[n].encoder.Begin(0)
+		i.groups[n].rows = 0
+	}
+	i.count, i.due = 0, 0
+}
+
+// end closes the round: its rows are to be sent.
+func (i *insurer) end() {
+	for n := range i.groups[:i.code.Depth] {
+		if g := &i.groups[n]; g.encoder.Count() > 0 {
+			g.rows, g.row = i.code.rows(g.encoder.Count()), 0
+			i.due++
+		}
+	}
+	i.count = 0
+}
+
+// rows is how much parity a group of n packets gets. A short one gets what it needs for
 // the same safety, or as much per packet as a long one, and at least one row.
-func (i *insurer) end(g *insured) {
-	n := g.encoder.Count()
+func (c *Code) rows(n int) int {
 	switch {
-	case n == g.most:
-		g.rows = g.parity
-	case g.left > 0:
-		g.rows = min(parityFor(n, g.loss, g.left), g.parity)
-	default:
-		g.rows = (g.parity*n + g.most - 1) / g.most
+	case n == c.Data:
+		return c.Parity
+	case c.left > 0:
+		return min(c.losses.parityFor(n, c.left), c.Parity)
 	}
-	g.row = 0
-	i.due++
+	return (c.Parity*n + c.Data - 1) / c.Data
 }
 
-// expire ends groups that have waited long enough, and returns when the next one
-// has; 0: none is open.
+// expire ends a round that has waited long enough, and returns when it will have;
+// 0: none is open.
 func (i *insurer) expire(now int64) (next int64) {
-	for n := range i.groups {
-		g := &i.groups[n]
-		if g.rows > 0 || g.encoder.Count() == 0 {
-			continue
-		}
-		if now >= g.deadline {
-			i.end(g)
-		} else if next == 0 || g.deadline < next {
-			next = g.deadline
-		}
+	switch {
+	case i.count == 0:
+		return 0
+	case now >= i.deadline:
+		i.end()
+		return 0
 	}
-	return next
+	return i.deadline
 }
 
-// next is the next row to be sent, under counter of session index, appended to dst.
+// next is the next row to be sent, under counter of session index, appended to dst: the
+// groups take turns here as well.
 func (i *insurer) next(dst []byte, index uint32, counter uint64) []byte {
-	for n := range i.groups {
-		g := &i.groups[n]
-		if g.rows == 0 {
-			continue
+	for i.due > 0 {
+		var g *insured
+		for n := range i.groups {
+			if o := &i.groups[n]; o.rows > 0 && (g == nil || o.row < g.row) {
+				g = o
+			}
 		}
 		p := parityRow{
 			back: uint16(counter - g.base), k: uint8(g.encoder.Count()), row: uint8(g.row), shard: g.encoder.Row(g.row),

@@ -11,7 +11,7 @@ import (
 )
 
 // line is a sender and a receiver with a network between them, in virtual time:
-// 25 ms each way, a bottleneck with a drop-tail queue, and losses behind it.
+// 25 ms each way unless said otherwise, a bottleneck with a drop-tail queue, and losses behind it.
 type line struct {
 	t      *testing.T
 	s      *Sender
@@ -20,6 +20,7 @@ type line struct {
 	random *rand.Rand
 
 	rate    float64 // bits per second
+	oneWay  int64   // what the line takes without a queue, nanoseconds
 	queue   int64   // of the bottleneck, nanoseconds
 	loses   func() bool
 	deaf    func() bool // loses a report
@@ -52,7 +53,7 @@ const (
 
 func newLine(t *testing.T, s *Sender, seed uint64) *line {
 	l := &line{
-		t: t, s: s, now: 1, random: rand.New(rand.NewPCG(seed, 1)), rate: 100e6, queue: int64(50 * time.Millisecond), index: 7,
+		t: t, s: s, now: 1, random: rand.New(rand.NewPCG(seed, 1)), rate: 100e6, oneWay: oneWay, queue: int64(50 * time.Millisecond), index: 7,
 		sent: map[uint32]int64{}, got: map[uint32]int64{}, order: map[uint32][]uint32{},
 	}
 	l.loses = func() bool { return false }
@@ -140,7 +141,7 @@ func (l *line) enter(d datagram) {
 	if l.loses() {
 		return
 	}
-	d.at, d.index = l.free+oneWay, l.index
+	d.at, d.index = l.free+l.oneWay, l.index
 	l.there = append(l.there, d)
 }
 
@@ -160,7 +161,7 @@ func (l *line) run(d time.Duration, each func()) {
 		var r Report
 		for l.r.Report(l.now, &r) {
 			if !l.deaf() {
-				l.back = append(l.back, datagram{at: l.now + oneWay, plain: r.Append(nil)})
+				l.back = append(l.back, datagram{at: l.now + l.oneWay, plain: r.Append(nil)})
 			}
 		}
 		for len(l.back) > 0 && l.back[0].at <= l.now {
@@ -224,7 +225,7 @@ func (l *line) added(from uint32, quantile float64) time.Duration {
 	var delays []int64
 	for id, at := range l.got {
 		if id >= from {
-			delays = append(delays, at-l.sent[id]-oneWay)
+			delays = append(delays, at-l.sent[id]-l.oneWay)
 		}
 	}
 	slices.Sort(delays)

@@ -2,7 +2,6 @@ package repair
 
 import (
 	"math"
-	"sort"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
@@ -26,7 +25,9 @@ type Code struct {
 	Depth        int           // groups that are filled in turn, against bursts
 	Deadline     time.Duration // of a group that does not fill
 
-	loss, left float64 // what it was chosen for; left 0: the user chose it
+	losses losses  // what it was chosen for
+	left   float64 // how much of them it may leave; 0: the user chose it
+	round  int     // packets that came within Deadline then, if Depth is of use
 }
 
 // Plan says how losses of one direction are met.
@@ -71,7 +72,6 @@ const (
 	longBurst    = 2.2 // parity against longer runs costs more than it mends, if repeats are possible
 	maxPrompt    = 32
 	startGroup   = 20 // what is not full at the deadline gets the parity of a short group
-	maxDepth     = 8
 	// Between neighbours TCP mends a few losses in no time, and what is lost at such
 	// a rate (packets per second) the machines themselves could not keep up with.
 	fastRate      = 30_000
@@ -94,17 +94,23 @@ func Decide(c Conditions, before Plan) Plan {
 	if !on || c.Loss > hopelessLoss {
 		return p
 	}
-	repeats, bursts := c.RTT <= repeatRTT, c.Burst > longBurst
-	depth := 1
-	if !repeats && c.Burst > 1.5 {
-		depth = min(int(math.Ceil(c.Burst)), maxDepth)
+	late := repeatRTT
+	if before.deep() { // it takes more to leave it than to enter it
+		late = late * 9 / 10
+	}
+	repeats, bursts := c.RTT <= late, c.Burst > longBurst
+	if !repeats && c.spreads(before) {
+		for lane := range p.Lanes {
+			p.Lanes[lane] = c.interleaved(Lane(lane), leftForGood, before.Lanes[lane])
+		}
+		return p
 	}
 	start := startDeadline
 	if c.RTT > 0 {
 		start = min(max(c.RTT/16, 2*time.Millisecond), start)
 	}
 	if !bursts { // parity that a run does not swallow with its group would fill the line
-		p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, 2*startGroup, depth, before)
+		p.Lanes[StartingLane] = choose(c, StartingLane, start, leftOfStart, startGroup, 2*startGroup, before)
 	}
 	if bursts && repeats {
 		p.Spread = spread // what swallows a repeat swallows one right behind it, too
@@ -119,8 +125,8 @@ func Decide(c Conditions, before Plan) Plan {
 	} else {
 		p.Copies = [2]int{2, 3} // few are needed, and these should arrive
 	}
-	p.Lanes[PromptLane] = choose(c, PromptLane, promptDeadline, left, 1, maxPrompt, depth, before)
-	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline(c.Loss, before.Lanes[BulkLane].loss), leftBulk, startGroup, fec.MaxData, depth, before)
+	p.Lanes[PromptLane] = choose(c, PromptLane, promptDeadline, left, 1, maxPrompt, before)
+	p.Lanes[BulkLane] = choose(c, BulkLane, bulkDeadline(c.Loss, before.Lanes[BulkLane].losses.share), leftBulk, startGroup, fec.MaxData, before)
 	if l := p.Lanes[BulkLane]; repeats && float64(l.Parity) > maxParityCost*float64(l.Data) {
 		p.Lanes[BulkLane] = Code{} // too slow a flow, or too much loss: repeats are cheaper
 	}
@@ -146,15 +152,15 @@ func bulkDeadline(loss, before float64) time.Duration {
 
 // choose finds the code of one lane: the cheapest that fits the deadline. Another
 // one of nearly the same worth is no reason to change.
-func choose(c Conditions, lane Lane, deadline time.Duration, left float64, least, most, depth int, before Plan) Code {
-	fits := max(int(c.Rate[lane]*deadline.Seconds())/depth, least)
-	code := Code{Depth: depth, Deadline: deadline, loss: c.Loss, left: left}
-	code.Data, code.Parity = cheapest(min(fits, most), c.Loss, left)
+func choose(c Conditions, lane Lane, deadline time.Duration, left float64, least, most int, before Plan) Code {
+	fits := max(int(c.Rate[lane]*deadline.Seconds()), least)
+	code := Code{Depth: 1, Deadline: deadline, losses: losses{c.Loss, c.Loss}, left: left}
+	code.Data, code.Parity = code.losses.cheapest(min(fits, most), left)
 	old, slack := before.Lanes[lane], 1.15
 	if lane != PromptLane {
 		slack = 2 // so small a share follows the loss steeply
 	}
-	if old.Parity > 0 && old.Depth == depth && old.Deadline == deadline && old.Data <= fits*5/4 &&
+	if old.Parity > 0 && old.Depth == 1 && old.Deadline == deadline && old.Data <= fits*5/4 &&
 		Unrecovered(old.Data, old.Parity, c.Loss) <= left*slack &&
 		old.cost() <= 1.1*code.cost() {
 		return old
@@ -171,24 +177,6 @@ func (p *Plan) insured() bool {
 		}
 	}
 	return false
-}
-
-// cheapest is the code of up to most packets a group that leaves no more than left
-// unrecovered with the least parity per packet.
-func cheapest(most int, loss, left float64) (data, parity int) {
-	best := math.Inf(1)
-	for k := most; k >= 1; k -= max(1, k/16) {
-		m := parityFor(k, loss, left)
-		if cost := float64(m) / float64(k); cost < best {
-			best, data, parity = cost, k, m
-		}
-	}
-	return data, parity
-}
-
-// parityFor is how much parity k packets need.
-func parityFor(k int, loss, left float64) int {
-	return 1 + sort.Search(fec.MaxParity-1, func(i int) bool { return Unrecovered(k, i+1, loss) <= left })
 }
 
 // Unrecovered is the share of packets that stay lost under k+m when each

@@ -345,6 +345,7 @@ func (s *Sender) forgetCopies(now int64) int64 {
 // View is what an operator sees of the repair of one direction.
 type View struct {
 	Data, Parity int     // the code in force; 0: none
+	Depth        int     // groups that are filled in turn; 1: one after the other
 	Loss         float64 // before repair, 0 to 1
 	Residual     float64 // after it, as far as the sender knows
 	Repeating    bool    // packets are kept and repeated
@@ -356,7 +357,7 @@ func (s *Sender) View() View {
 	if s.watch {
 		for _, lane := range [...]Lane{StartingLane, PromptLane, BulkLane} {
 			if c := s.plan.Lanes[lane]; c.Parity > 0 && (s.rate[lane].smooth > 0 || s.fixed) {
-				v.Data, v.Parity = c.Data, c.Parity
+				v.Data, v.Parity, v.Depth = c.Data, c.Parity, c.Depth
 			}
 		}
 	}

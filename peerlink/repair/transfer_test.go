@@ -43,8 +43,8 @@ func newTransfer(t *testing.T, s *Sender, seed uint64) *transfer {
 // transferFor runs the stream for a while.
 func (x *transfer) transferFor(d time.Duration) {
 	began := false
-	x.s.Learn(2 * oneWay)
-	x.r.Learn(2 * oneWay)
+	x.s.Learn(2 * x.oneWay)
+	x.r.Learn(2 * x.oneWay)
 	x.run(100*time.Millisecond, func() {
 		if x.now%int64(20*time.Millisecond) < tick {
 			x.put(5, Prompt, make([]byte, 100))
@@ -53,7 +53,7 @@ func (x *transfer) transferFor(d time.Duration) {
 	x.put(77, Opening, make([]byte, 60))
 	opened, bytes := x.now, x.bytes
 	x.run(d, func() {
-		if !began && x.now >= opened+2*oneWay {
+		if !began && x.now >= opened+2*x.oneWay {
 			began = true
 			x.tcp.transmit(x.now)
 		}
@@ -63,7 +63,7 @@ func (x *transfer) transferFor(d time.Duration) {
 			if x.deaf() { // the next one says it again
 				x.rcv.came = a.came
 			} else {
-				x.acks = append(x.acks, timedAck{x.now + oneWay, a})
+				x.acks = append(x.acks, timedAck{x.now + x.oneWay, a})
 			}
 		}
 		for len(x.acks) > 0 && x.acks[0].at <= x.now {
