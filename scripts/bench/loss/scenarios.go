@@ -43,7 +43,7 @@ var scenarios = append(append([]scenario{
 	{name: "congested-50", title: "20 Mbit/s, queue of 50 ms, TCP", line: "rate=20mbit queue=50ms", bare: true, measure: tcp, bounds: harmless},
 	{name: "congested-10", title: "20 Mbit/s, queue of 10 ms, TCP", line: "rate=20mbit queue=10ms", bare: true, measure: tcp, bounds: harmless},
 	{name: "blackhole", title: "blackhole of 10 s, UDP 50 packets/s", measure: blackhole,
-		bounds: map[string]bound{recovery: value.atMost(1.5), kept: value.atLeast(70)}},
+		bounds: map[string]bound{recovery: value.atMost(1.5), kept: value.atLeast(100)}},
 	{name: "fake-dead", title: "the flow vanishes, new ones pass, UDP 50 packets/s", measure: fakeDead,
 		bounds: map[string]bound{recovery: value.atMost(3)}},
 	{name: "address", title: "the client's address changes under TCP", measure: newAddress,
