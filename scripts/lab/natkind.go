@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,6 +85,9 @@ type RouterConfig struct {
 	// Hairpin lets inside hosts reach each other by the outside address. Only
 	// routers that translate endpoint-independently can.
 	Hairpin bool
+	// MapsPorts has the router map ports for its hosts that ask by UPnP, NAT-PMP or
+	// PCP; needs miniupnpd. Only a router with a public address of its own does.
+	MapsPorts bool
 	// UDPTimeout and UDPStream are how long, in seconds, a UDP mapping lives before
 	// and after something has come back. 0: 30 and 120, those of Linux.
 	UDPTimeout, UDPStream int
@@ -96,6 +100,8 @@ func (c RouterConfig) check() error {
 		return fmt.Errorf("no kind of NAT is called %q", c.Kind)
 	case c.Hairpin && !cone:
 		return fmt.Errorf("a router of kind %s cannot hairpin", c.Kind)
+	case c.MapsPorts && (!c.Kind.Translates() || c.Families == OnlyIPv6):
+		return errors.New("a router that does not translate has no ports to map")
 	}
 	return nil
 }
@@ -105,6 +111,7 @@ func (c RouterConfig) String() string {
 	words := []string{string(c.Kind)}
 	for _, w := range []string{
 		map[bool]string{true: "hairpin"}[c.Hairpin],
+		map[bool]string{true: "maps ports"}[c.MapsPorts],
 		map[Unasked]string{ResetUnasked: "reset", TakeUnasked: "no input filter"}[c.Unasked],
 		map[UDPPolicy]string{UDPBlocked: "no UDP", UDPThrottled: "UDP 1 Mbit/s"}[c.UDP],
 		map[Families]string{BothFamilies: "and IPv6", OnlyIPv6: "IPv6 only"}[c.Families],

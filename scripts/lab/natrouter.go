@@ -45,8 +45,13 @@ func (r *NATRouter) start(ctx context.Context) error {
 	if err := r.Firewall(ctx, natRules(r.config, r.Public4, r.internet.seeds4, r.internet.seeds6)); err != nil {
 		return err
 	}
-	_, err := r.Shell(ctx, script)
-	return err
+	if _, err := r.Shell(ctx, script); err != nil {
+		return err
+	}
+	if r.config.MapsPorts {
+		return r.mapsPorts(ctx)
+	}
+	return nil
 }
 
 // attach lays a cable from the inside to device of a namespace and returns the

@@ -25,6 +25,10 @@ func natRules(c RouterConfig, outside string, seeds4, seeds6 []string) string {
 	if r.learns() {
 		r.memory()
 	}
+	if c.MapsPorts {
+		// The daemon's rules are theirs; it calls them by these names.
+		r.line("chain upnp {}\nchain upnp_pre {}\nchain upnp_post {}")
+	}
 	r.counts()
 	r.input()
 	r.forward()
@@ -147,11 +151,17 @@ func (r *ruleset) forward() {
 		}
 		r.line("meta nfproto ipv4 ct status dnat meta l4proto { tcp, udp } %saccept", admit)
 	}
+	if r.MapsPorts {
+		r.line("jump upnp")
+	}
 	r.refuse("")
 	r.line("}")
 }
 
 func (r *ruleset) translation() {
+	if r.MapsPorts {
+		r.line("chain mapped_ports {\ntype nat hook prerouting priority -101; policy accept;\njump upnp_pre\n}")
+	}
 	if r.learns() {
 		from := `iifname "wan0"`
 		if r.Hairpin {
@@ -168,6 +178,9 @@ func (r *ruleset) translation() {
 		const inside = `oifname "lan0" ip saddr { 192.168.0.0/16, 100.64.0.0/10 } ct status dnat`
 		r.line(inside+` meta l4proto { tcp, udp } snat ip to %s : ip saddr . meta l4proto . th sport map @mapped`, r.outside)
 		r.line(inside+` snat ip to %s`, r.outside)
+	}
+	if r.MapsPorts {
+		r.line("jump upnp_post")
 	}
 	r.line("oifname != \"wan0\" accept\nmeta nfproto != ipv4 accept")
 	switch r.Kind {
