@@ -1,6 +1,7 @@
 package punch
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,8 +60,9 @@ func TestEveryPairOfNATsThatCanBeLinkedIs(t *testing.T) {
 }
 
 func TestTheBirthdaySearchSucceedsNearlyAlways(t *testing.T) {
-	found, slowest := 0, time.Duration(0)
-	for seed := range uint64(40) {
+	const runs, oneTry, several = 40, 5700 * time.Millisecond, 20 * time.Second
+	var atOnce, all []time.Duration // to the path: of the first tries; of all
+	for seed := range uint64(runs) {
 		a, b := kinds["random"], kinds["port-restricted"]
 		if seed%2 == 1 {
 			a, b = b, a
@@ -68,18 +70,28 @@ func TestTheBirthdaySearchSucceedsNearlyAlways(t *testing.T) {
 		w := newWorld(t, a, b, 100+seed, false)
 		w.start(0)
 		began := w.now
-		if w.run(5700*time.Millisecond, w.linked) {
-			found++
-			slowest = max(slowest, w.now.Sub(began))
+		linked := w.run(oneTry, w.linked)
+		if linked {
+			atOnce = append(atOnce, w.now.Sub(began))
 		}
 		for _, n := range w.nodes {
 			if n.sent > maxSpread+2*birthdaySockets+100 {
 				t.Errorf("%d probes", n.sent)
 			}
 		}
+		if linked || w.run(several-oneTry, w.linked) {
+			all = append(all, w.now.Sub(began))
+		}
 	}
-	if found < 39 || slowest > 5500*time.Millisecond {
-		t.Errorf("%d of 40, the slowest in %v", found, slowest)
+	slices.Sort(atOnce)
+	slices.Sort(all)
+	if len(all) < runs*95/100 || len(atOnce) < 39 || atOnce[len(atOnce)-1] > 5500*time.Millisecond {
+		t.Fatalf("%d of %d at the first try, %d in all; they took %v", len(atOnce), runs, len(all), all)
+	}
+	median, worst := all[len(all)/2], all[len(all)-1]
+	t.Logf("%d of %d: median %v, worst %v", len(all), runs, median, worst)
+	if median > 2*time.Second || worst > several {
+		t.Errorf("median %v, worst %v, want 2 s and %v at most", median, worst, several)
 	}
 }
 
