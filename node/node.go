@@ -136,7 +136,7 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 		ID: n.hello.ID, Static: private, MeshKey: parts.MeshKey.Derive(keys.Links),
 		Hello:  func() message.Hello { return n.hello },
 		Dialer: parts.Underlay, Seeds: cfg.Seeds,
-		MTU: cfg.MTU, Keepalive: cfg.Keepalive, SendQueue: cfg.SendQueue,
+		MTU: cfg.MTU, Keepalive: cfg.Keepalive, SendQueue: cfg.SendQueue, Rekey: cfg.Rekey,
 		Relay: n.hello.Relay, ClientIsolation: cfg.Isolation, MaxHops: uint8(cfg.MaxHops),
 		Log: log, Keys: n.keysBox.Ref(), Routes: n.routesBox.Ref(), Gossip: n.gossipBox.Ref(),
 	}

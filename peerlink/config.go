@@ -23,6 +23,7 @@ const (
 	// DefaultWarm is just often enough to keep the mapping of a NAT: many forget UDP
 	// after 30 s (RFC 4787, 4.3, wants two minutes).
 	DefaultWarm       = 25 * time.Second
+	DefaultRekey      = 2 * time.Minute
 	DefaultSendQueue  = 5000
 	DefaultQueueBytes = 4 << 20
 	DefaultMaxPeers   = 4096
@@ -47,6 +48,9 @@ type Config struct {
 	Timeout   time.Duration
 	// Warm is how often one side asks on a direct path that stands by, unused.
 	Warm time.Duration
+	// Rekey is how old keys become until the side that began their handshake wants
+	// new ones; the other wants them a little later.
+	Rekey time.Duration
 	// MTU is the largest packet that the overlay carries, in bytes: larger sizes of
 	// paths are not looked for. 0: no bound but the interfaces'.
 	MTU int
@@ -98,7 +102,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("peerlink: config lacks Hello")
 	case c.Dialer == nil:
 		return c, errors.New("peerlink: config lacks Dialer")
-	case c.Keepalive < 0 || c.Timeout < 0 || c.Warm < 0 || c.SendQueue < 0 || c.QueueBytes < 0 || c.MaxPeers < 0:
+	case c.Keepalive < 0 || c.Timeout < 0 || c.Warm < 0 || c.Rekey < 0 || c.SendQueue < 0 || c.QueueBytes < 0 || c.MaxPeers < 0:
 		return c, errors.New("peerlink: config has a negative bound")
 	}
 	for _, seed := range c.Seeds {
@@ -114,6 +118,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	setDefault(&c.Keepalive, DefaultKeepalive)
 	setDefault(&c.Warm, DefaultWarm)
+	setDefault(&c.Rekey, DefaultRekey)
 	setDefault(&c.Timeout, DefaultTimeout)
 	setDefault(&c.SendQueue, DefaultSendQueue)
 	setDefault(&c.QueueBytes, DefaultQueueBytes)

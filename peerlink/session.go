@@ -12,8 +12,8 @@ import (
 
 // Times of a session's life.
 const (
-	rekeyAfter   = 120 * time.Second // by the side that initiated
-	rekeyGrace   = 20 * time.Second  // later by the other side, if the first did not
+	rekeyAfter   = DefaultRekey
+	rekeyGrace   = 20 * time.Second // later by the other side, if the first did not
 	rekeyPackets = 1 << 48
 	openFor      = 180 * time.Second // how long replaced keys still open datagrams
 	expireAfter  = 600 * time.Second // without a rekey a session ends, for forward secrecy
@@ -29,7 +29,8 @@ type session struct {
 	initiator bool      // this node began the handshake
 	epoch     time.Time // what in.last counts from
 	created   time.Time
-	retired   time.Time // when another took over; zero before
+	rekey     time.Duration // how old it becomes until the initiator wants another
+	retired   time.Time     // when another took over; zero before
 	path      packet.Path
 	fromSeed  bool      // came of a configured seed's handshake
 	txLoss    lossMeter // of our datagrams, as the peer reports
@@ -53,6 +54,7 @@ func (d *Directory) newSession(peer *Peer, r noise.Result, mine, theirs uint32, 
 		hello:   r.Hello,
 		epoch:   d.epoch,
 		created: now,
+		rekey:   d.cfg.Rekey,
 		path:    path,
 	}
 }
@@ -69,7 +71,7 @@ func (s *session) lastUse() time.Time {
 
 // rekeyDue says whether a fresh handshake is due for the current session.
 func (s *session) rekeyDue(now time.Time, jitter time.Duration) bool {
-	after := rekeyAfter
+	after := s.rekey
 	if !s.initiator {
 		after += rekeyGrace + jitter
 	}

@@ -64,6 +64,9 @@ func textOf(flags []cli.Flag) (all []flagText) {
 		if names[0] == "help" {
 			continue
 		}
+		if v, ok := f.(cli.VisibleFlag); ok && !v.IsVisible() {
+			continue
+		}
 		d, ok := f.(cli.DocGenerationFlag)
 		if !ok {
 			continue

@@ -31,6 +31,8 @@ lightweight-tunnel node run -c /etc/lightweight-tunnel/config.json --check      
 		Flags: append(nodeFlags(),
 			&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "read the configuration from `FILE`; flags override it"},
 			&cli.BoolFlag{Name: "check", Usage: "say all that is wrong with flags and file, start nothing"},
+			// For measurements of a change of keys under load.
+			&cli.DurationFlag{Name: "rekey-after", Hidden: true, Usage: "agree on new keys so often, instead of every two minutes"},
 		),
 		Action: func(c *cli.Context) error {
 			if err := noMore(c, 0); err != nil {
@@ -84,7 +86,7 @@ func runFrom(c *cli.Context, bare bool) error {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
-	cfg.Version = versionText()
+	cfg.Version, cfg.Rekey = versionText(), c.Duration("rekey-after")
 	ctx, stop := stopOnSignal(c.Context)
 	defer stop()
 	return startNode(ctx, cfg, log)

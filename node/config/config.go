@@ -93,6 +93,9 @@ type Config struct {
 
 	// Version is that of the program; not a field of the file.
 	Version string
+	// Rekey is how old the keys of a connection become; 0: as old as usual. Not a
+	// field of the file: tests under load cannot wait so long.
+	Rekey time.Duration
 
 	// set says where each field was given, by its name in the file; what is
 	// missing here has its default.

@@ -76,6 +76,7 @@ type Peer struct {
 		FECData                    int     `json:"fec_data"`
 		FECParity                  int     `json:"fec_parity"`
 		WhyNotDirect               string  `json:"why_not_direct"`
+		HandshakeAge               float64 `json:"handshake_age_s"` // of the keys in use
 	}
 }
 
@@ -83,6 +84,21 @@ type Peer struct {
 func (n *Node) Peers(ctx context.Context) (Peers, error) {
 	var peers Peers
 	return peers, n.ask(ctx, &peers, "peers")
+}
+
+// Keys says since when the node's keys with a peer of this name are in use: two
+// readings of the same keys differ by the time that an answer takes.
+func (n *Node) Keys(ctx context.Context, peer string) (since time.Time, err error) {
+	peers, err := n.Peers(ctx)
+	if err != nil {
+		return since, err
+	}
+	for _, p := range peers.Peers {
+		if p.Name == peer && p.Link.State == "up" {
+			return time.Now().Add(-time.Duration(p.Link.HandshakeAge * float64(time.Second))), nil
+		}
+	}
+	return since, fmt.Errorf("%s has no link to %s: its peers are %+v", n.name, peer, peers.Peers)
 }
 
 // Status is what `node status --json` prints.
