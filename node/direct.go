@@ -124,8 +124,26 @@ const maxSources = 6
 // stunServers are the UDP endpoints of nodes that the internet can reach: the
 // seeds, on the port that they are reached by, and the open ones.
 func (n *Node) stunServers() []nat.Server {
-	seeds := append(n.seedsBy(packet.RawTCP), n.seedsBy(packet.UDP)...)
-	return append(seeds, openNodes(n.board.View().Nodes)...)
+	seeds, nodes := append(n.seedsBy(packet.RawTCP), n.seedsBy(packet.UDP)...), n.board.View().Nodes
+	return slices.Concat(seeds, otherFamily(seeds, nodes), openNodes(nodes))
+}
+
+// otherFamily are the seeds at those of their public addresses that are not of the
+// family by which they are reached: nobody sees over IPv6 how IPv4 is translated,
+// and before somebody asks no seed knows that it is open.
+func otherFamily(seeds []nat.Server, nodes []gossip.Node) (all []nat.Server) {
+	for _, g := range nodes {
+		i := slices.IndexFunc(seeds, func(s nat.Server) bool { return s.Node == g.ID })
+		if i < 0 {
+			continue
+		}
+		for _, c := range g.Candidates {
+			if a := c.Addr.Addr(); c.Transport == packet.UDP && c.Kind == message.Host && punch.Public(a) && a.Is4() != seeds[i].Addr.Addr().Unmap().Is4() {
+				all = append(all, nat.Server{Node: g.ID, Name: g.Name, Addr: c.Addr})
+			}
+		}
+	}
+	return all
 }
 
 // openNodes are those of whoever advertises that its socket lets everybody in or
