@@ -20,6 +20,13 @@ func (s source) nat() control.NATView {
 	v := control.NATView{Endpoints: []string{}, Problems: append([]string{}, r.Problems...)}
 	if r.Behaviour.Known() {
 		v.Kind, v.Description = r.Behaviour.String(), r.Behaviour.Describe()
+		if r.Behaviour.Forgets() {
+			v.Description += ", " + r.Lifetime.String()
+		}
+	}
+	if r.Lifetime.Known() {
+		least := r.Lifetime.Least.Seconds()
+		v.LifetimeS = &least
 	}
 	for _, e := range r.Endpoints() {
 		v.Endpoints = append(v.Endpoints, e.String())

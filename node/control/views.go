@@ -103,6 +103,7 @@ type NATView struct {
 	Description string   `json:"description"` // all that is known, in words
 	Endpoints   []string `json:"endpoints"`   // where the node may be reached
 	PortMapped  string   `json:"port_mapped"` // what the router forwards; empty: nothing
+	LifetimeS   *float64 `json:"lifetime_s"`  // the longest silence that a UDP mapping was seen to outlive; null: not measured
 	Problems    []string `json:"problems"`
 }
 

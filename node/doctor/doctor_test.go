@@ -183,6 +183,7 @@ func TestVerdictsOfNATAndWhatTheyMeanForDirectPaths(t *testing.T) {
 		"none":            {known(nat.Behaviour{Mapping: nat.Direct, Filtering: independent}), false, OK, "none", OK, "with everybody"},
 		"firewall":        {known(nat.Behaviour{Mapping: nat.Direct, Filtering: strict}), false, OK, "firewall", OK, "every NAT but symmetric with random"},
 		"restricted":      {known(nat.Behaviour{Mapping: independent, Filtering: nat.AddressDependent}), false, OK, "restricted", OK, "with everybody"},
+		"not measured":    {known(nat.Behaviour{Mapping: independent, Filtering: strict}), false, OK, "mapping lifetime unknown", OK, "every NAT but symmetric with random"},
 		"port-restricted": {known(nat.Behaviour{Mapping: independent, Filtering: strict}), false, OK, "seen as " + mapped.String(), OK, "every NAT but symmetric with random"},
 		"step":            {known(nat.Behaviour{Mapping: strict, Filtering: strict, Step: 1}), false, OK, "symm+1", OK, "can be predicted"},
 		"random":          {known(random), false, OK, "symm", Warn, "through a relay"},

@@ -130,6 +130,9 @@ func (n natted) judge() Check {
 		c.Fix = "give --seed HOST:PORT and --key-file FILE to ask a node of the mesh, or allow public servers (no --stun none)"
 	case n.behaviour.Known():
 		c.Verdict, c.Found = OK, n.behaviour.Describe()
+		if n.behaviour.Forgets() {
+			c.Found += ", mapping lifetime unknown (only a running node has the time to measure it)"
+		}
 		if len(n.mapped) > 0 {
 			c.Found += "; seen as " + strings.Join(n.endpoints(), " and ")
 		}

@@ -31,6 +31,7 @@ type actor struct {
 	tcpKnown  Behaviour              // of TCP, in this network
 	second    map[bool]packet.Socket // by family: the socket of answers from another port
 	told      time.Time              // when the running survey's provisional report is due
+	lifetime  measurement
 	hosts     []netip.Addr
 	knew      map[netip.Addr]bool // mesh servers known when the last survey began
 	warned    bool
@@ -86,6 +87,7 @@ func (a *actor) Run(ctx context.Context) error {
 func (a *actor) giveUp() {
 	a.endSurvey()
 	a.endTCP()
+	a.stopLifetime()
 	for _, o := range slices.Clone(a.asks.open) {
 		o.done(time.Now(), answer{outcome: NotTried})
 	}
@@ -203,6 +205,9 @@ func (a *actor) transmit(now time.Time) {
 	send, silent := a.asks.due(now)
 	for _, o := range send {
 		m := Message{Class: Request, ID: stun.NewTransactionID(), Change: o.change}
+		if o.asker.IsValid() {
+			m.Class, m.Asker = Indication, o.asker
+		}
 		if o.mesh {
 			m.Time = a.cfg.Clock()
 		}
@@ -230,6 +235,7 @@ func (a *actor) wait(now time.Time) time.Duration {
 	if a.tcp != nil {
 		times[0] = a.tcp.until
 	}
+	times = append(times, a.lifetime.at)
 	for _, t := range times {
 		if !t.IsZero() {
 			wait = min(wait, t.Sub(now))

@@ -25,7 +25,8 @@ type ask struct {
 	owner  any // the survey that asks; nil: somebody else
 	path   packet.Path
 	change Change
-	mesh   bool // sealed, to a node of the mesh; otherwise in the clear
+	asker  netip.AddrPort // whom the server shall answer instead of us; not valid: us
+	mesh   bool           // sealed, to a node of the mesh; otherwise in the clear
 	done   func(now time.Time, a answer)
 
 	began time.Time

@@ -54,6 +54,10 @@ func (b Behaviour) Reachable() bool {
 		b.Open && !b.Symmetric()
 }
 
+// Forgets says whether there is something before the host that remembers for a
+// while with whom it speaks: see [Lifetime].
+func (b Behaviour) Forgets() bool { return b.Known() && !(b.Mapping == Direct && b.Reachable()) }
+
 // Random says whether the ports are such that no prediction helps.
 func (b Behaviour) Random() bool { return b.Symmetric() && b.Step == 0 }
 

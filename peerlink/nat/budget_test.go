@@ -28,6 +28,13 @@ func TestAnIdleNodeKeepsToTheBudgetForADay(t *testing.T) {
 				if first > surveyRequests*2 { // the filter's and the hairpin's questions are repeated where nothing comes in
 					t.Errorf("%d packets for one survey", first)
 				}
+				if s.p.Report().Behaviour.Forgets() {
+					s.measured()
+					if n := s.sentSoFar() - first; n > LifetimeRequests {
+						t.Errorf("%d packets to learn how long mappings last", n)
+					}
+					first = s.sentSoFar()
+				}
 				for range 24 {
 					before := s.sentSoFar()
 					pass(time.Hour)

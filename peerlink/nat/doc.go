@@ -18,4 +18,9 @@
 // hour; keepalives of links hold the mappings. While nothing answers at all, a
 // survey each [RefreshInterval]: about 60 requests an hour. Where UDP does not pass, fake TCP connections
 // from one port to up to four nodes show the mapping, once per network.
+//
+// How long the NAT keeps a mapping on which nothing is said ([Lifetime]) is measured
+// once per network, by mostly waiting: about 40 requests, at most [LifetimeRequests],
+// within an hour; if nobody can help, up to 16 a day. It needs another node of the
+// mesh that the internet can reach.
 package nat

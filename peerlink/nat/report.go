@@ -19,6 +19,7 @@ type Report struct {
 	Hosts      []netip.Addr // of the interfaces, whether or not anything is received there
 	// Mapped4 and Mapped6 are the data socket as others see it; not valid if unknown.
 	Mapped4, Mapped6 netip.AddrPort
+	Lifetime         Lifetime // of what the NAT maps for UDP
 	Tried            []Try
 	Problems         []string // sentences for people, what to do included
 }

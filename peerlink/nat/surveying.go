@@ -29,6 +29,7 @@ func (a *actor) work(now time.Time) {
 	case !a.plan.refresh.IsZero() && !now.Before(a.plan.refresh):
 		a.refresh(now)
 	}
+	a.measureLifetime(now)
 }
 
 // looked publishes new port mappings and interfaces, and asks new servers if some
@@ -48,8 +49,13 @@ func (a *actor) networkChanged(now time.Time) {
 	a.endSurvey()
 	a.endTCP()
 	a.tcpKnown = Behaviour{}
+	hosts := a.cfg.Hosts()
+	other := !slices.Equal(hosts, a.hosts)
+	if other {
+		a.endLifetime()
+	}
 	r := *a.Report()
-	if hosts := a.cfg.Hosts(); !slices.Equal(hosts, a.hosts) {
+	if other {
 		a.hosts = hosts
 		r.Behaviour, r.Mapped4, r.Mapped6, r.Tried = Behaviour{}, netip.AddrPort{}, netip.AddrPort{}, nil
 	}
@@ -165,7 +171,9 @@ func (a *actor) attend(now time.Time) {
 	a.conclude(now, s, true)
 	complete := Classify(s.evidence()).Known() && s.data.Mapped.IsValid()
 	a.plan.ended(now, complete)
-	if !complete {
+	if complete {
+		a.planLifetime(now)
+	} else {
 		a.afterUDP(now)
 	}
 	a.logReport()

@@ -17,17 +17,19 @@ import (
 // world is an internet of UDP in the virtual time of a bubble: hosts, some of them
 // behind a router.
 type world struct {
-	t       *testing.T
-	mu      sync.Mutex
-	rng     *rand.Rand
-	loss    float64
-	latency time.Duration
-	hosts   map[netip.Addr]*host
-	servers map[netip.AddrPort]func(data []byte, from netip.AddrPort) // public ones
-	routers map[netip.Addr]*router
-	masker  *wire.Masker
-	outer   wire.Outer
-	tap     func(data []byte, from, to netip.AddrPort)
+	t        *testing.T
+	mu       sync.Mutex
+	rng      *rand.Rand
+	loss     float64
+	lostEach int // every so many-th datagram is lost; 0: none
+	carried  int
+	latency  time.Duration
+	hosts    map[netip.Addr]*host
+	servers  map[netip.AddrPort]func(data []byte, from netip.AddrPort) // public ones
+	routers  map[netip.Addr]*router
+	masker   *wire.Masker
+	outer    wire.Outer
+	tap      func(data []byte, from, to netip.AddrPort)
 }
 
 func newWorld(t *testing.T) *world {
@@ -49,8 +51,9 @@ type router struct {
 	step      int
 	preserves bool
 	hairpin   bool
-	blocked   bool   // UDP
-	forwarded uint16 // a port at which everybody gets in
+	blocked   bool          // UDP
+	forwarded uint16        // a port at which everybody gets in
+	life      time.Duration // of a hole through which nothing goes out; 0: for ever
 
 	next   uint16
 	byKey  map[string]*hole
@@ -60,7 +63,10 @@ type router struct {
 type hole struct {
 	inside, outside netip.AddrPort
 	sent            []netip.AddrPort
+	used            time.Time
 }
+
+func (r *router) forgot(h *hole) bool { return r.life > 0 && time.Since(h.used) > r.life }
 
 func (w *world) router(r router) *router {
 	r.address = netip.MustParseAddr("198.51.100.7")
@@ -81,14 +87,14 @@ func (r *router) out(w *world, from, to netip.AddrPort) netip.AddrPort {
 		key += to.String()
 	}
 	h := r.byKey[key]
-	if h == nil {
+	if h == nil || r.forgot(h) {
 		h = &hole{inside: from, outside: netip.AddrPortFrom(r.address, r.port(w, from.Port()))}
 		if r.mapping == Direct {
 			h.outside = from
 		}
 		r.byKey[key], r.byPort[h.outside.Port()] = h, h
 	}
-	h.sent = append(h.sent, to)
+	h.sent, h.used = append(h.sent, to), time.Now()
 	return h.outside
 }
 
@@ -105,7 +111,7 @@ func (r *router) port(w *world, local uint16) uint16 {
 
 func (r *router) in(from, to netip.AddrPort) (netip.AddrPort, bool) {
 	h := r.byPort[to.Port()]
-	if h == nil {
+	if h == nil || r.forgot(h) {
 		return netip.AddrPort{}, false
 	}
 	return h.inside, r.filtering == EndpointIndependent || to.Port() == r.forwarded || slices.ContainsFunc(h.sent, func(s netip.AddrPort) bool {
@@ -265,6 +271,9 @@ func (w *world) send(h *host, kind packet.Kind, data []byte, from, to netip.Addr
 		}
 	}
 	if w.rng.Float64() < w.loss {
+		return
+	}
+	if w.carried++; w.lostEach > 0 && w.carried%w.lostEach == 0 {
 		return
 	}
 	if w.tap != nil {
