@@ -16,6 +16,7 @@ import (
 type sample struct {
 	value    float64
 	cpuPerGB float64 // seconds of both ends' processes; 0 where it was not measured
+	idle     int     // seconds in which nothing moved, of a TCP transfer
 }
 
 func (s sample) String() string {
@@ -55,8 +56,11 @@ const iperfPort = 5201
 
 // iperfResult is the part of iperf3's JSON that we read.
 type iperfResult struct {
-	Error string
-	End   struct {
+	Error     string
+	Intervals []struct {
+		Sum struct{ Seconds, Bytes float64 }
+	}
+	End struct {
 		Sum struct { // of UDP, as the receiver reported it
 			Seconds     float64
 			Packets     float64
@@ -67,6 +71,17 @@ type iperfResult struct {
 			Bytes   float64
 		} `json:"sum_received"`
 	}
+}
+
+// idle counts the whole seconds in which nothing moved. The last interval may be
+// a splinter of one.
+func (r iperfResult) idle() (n int) {
+	for _, i := range r.Intervals {
+		if i.Sum.Seconds > 0.5 && i.Sum.Bytes == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // iperf runs one iperf3 transfer between the two ends of a contender.
@@ -110,11 +125,12 @@ func tcp(args ...string) func(context.Context, *contender, int) (sample, error) 
 		}
 		received := result.End.SumReceived
 		if received.Bytes == 0 || received.Seconds == 0 {
-			return sample{}, fmt.Errorf("iperf3 moved nothing")
+			return sample{}, fmt.Errorf("iperf3 %s moved nothing", strings.Join(args, " "))
 		}
 		return sample{
 			value:    received.Bytes * 8 / received.Seconds / 1e6,
 			cpuPerGB: (after - before).Seconds() / (received.Bytes / 1e9),
+			idle:     result.idle(),
 		}, nil
 	}
 }

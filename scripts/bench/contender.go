@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,7 +30,12 @@ type contender struct {
 	pair      *lab.Pair
 	target    string         // the right host's address on this way
 	processes []*lab.Process // what carries the traffic, left and right
+	nodes     []*lab.Node    // the same, if it is ours
+	rekey     time.Duration  // our nodes agree on new keys so often; 0: as usual
 }
+
+// sides are the names of our nodes.
+var sides = [2]string{"left", "right"}
 
 // start builds a pair for a contender and waits until it carries a ping.
 func (p plan) start(ctx context.Context, l *lab.Lab, name string, setting lab.Offload) (*contender, error) {
@@ -39,14 +45,14 @@ func (p plan) start(ctx context.Context, l *lab.Lab, name string, setting lab.Of
 	if err != nil {
 		return nil, err
 	}
-	c := &contender{name: name, pair: pair, target: lab.PairRight4}
+	c := &contender{name: name, pair: pair, target: lab.PairRight4, rekey: p.rekey}
 	switch name {
 	case wireguard:
 		err = c.startWireguard(ctx, l)
 	case ours:
-		err = c.startNodes(l, p.node, "rawtcp")
+		err = c.startNodes(l, p.node, "rawtcp", lab.PairRight4)
 	case oursUDP:
-		err = c.startNodes(l, p.node, "udp")
+		err = c.startNodes(l, p.node, "udp", lab.PairRight4)
 	}
 	if err != nil {
 		return nil, err
@@ -57,8 +63,9 @@ func (p plan) start(ctx context.Context, l *lab.Lab, name string, setting lab.Of
 	return c, nil
 }
 
-// startNodes starts our seed on the right and a site on the left.
-func (c *contender) startNodes(l *lab.Lab, binary, transport string) error {
+// startNodes starts our seed on the right, which has the address seed, and a site on
+// the left.
+func (c *contender) startNodes(l *lab.Lab, binary, transport, seed string) error {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return err
@@ -69,16 +76,36 @@ func (c *contender) startNodes(l *lab.Lab, binary, transport string) error {
 	}
 	c.target = "10.77.0.1"
 	common := []string{"--key-file", keyFile, "--interface", "lt0", "--transport", transport}
-	right, err := c.pair.Right.StartNode(lab.NodeConfig{Binary: binary, Args: append(common, "--name", "right", "--listen", "0.0.0.0:9000", "--address", c.target+"/24")})
+	if c.rekey > 0 {
+		common = append(common, "--rekey-after", c.rekey.String())
+	}
+	common = slices.Clip(common)
+	right, err := c.pair.Right.StartNode(lab.NodeConfig{Binary: binary, Args: append(common, "--name", sides[1], "--listen", fmt.Sprintf("0.0.0.0:%d", seedPort), "--address", c.target+"/24")})
 	if err != nil {
 		return err
 	}
-	left, err := c.pair.Left.StartNode(lab.NodeConfig{Binary: binary, Args: append(common, "--name", "left", "--seed", lab.PairRight4+":9000", "--address", "10.77.0.2/24")})
+	left, err := c.pair.Left.StartNode(lab.NodeConfig{Binary: binary, Args: append(common, "--name", sides[0], "--seed", fmt.Sprintf("%s:%d", seed, seedPort), "--address", "10.77.0.2/24")})
 	if err != nil {
 		return err
 	}
+	c.nodes = []*lab.Node{left, right}
 	c.processes = []*lab.Process{left.Process, right.Process}
 	return nil
+}
+
+// drops is what our two nodes have dropped so far, by reason.
+func (c *contender) drops(ctx context.Context) (map[string]uint64, error) {
+	sum := map[string]uint64{}
+	for i, node := range c.nodes {
+		status, err := node.Status(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("what the %s node has dropped: %w", sides[i], err)
+		}
+		for reason, n := range status.Drops {
+			sum[sides[i]+": "+reason] += n
+		}
+	}
+	return sum, nil
 }
 
 // cpu is the processor time that the contender's processes have used so far.

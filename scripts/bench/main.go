@@ -7,7 +7,8 @@
 // between them share this machine's processors: the numbers say how the
 // contenders compare, not what a network card would carry.
 //
-// `bench loss` measures bad lines instead, see package loss.
+// `bench loss` measures bad lines instead, see package loss; -soak and -junk see
+// to it that nothing breaks in the long run and under a flood.
 //
 // It is a module of its own so that wireguard-go is no dependency of the product.
 package main
@@ -38,7 +39,18 @@ type plan struct {
 	seconds    int
 	repeats    int
 	profile    string
-	soak       time.Duration
+	soak, junk time.Duration
+	transport  string        // of soak and junk: rawtcp or udp
+	rate       int           // packets of junk a second
+	rekey      time.Duration // of soak
+}
+
+// carrier is the contender that soak and junk are about.
+func (p plan) carrier() string {
+	if p.transport == "udp" {
+		return oursUDP
+	}
+	return ours
 }
 
 func main() {
@@ -88,13 +100,23 @@ func parse(args []string) (p plan, check bool, err error) {
 	flags.IntVar(&p.seconds, "seconds", 3, "how long each measurement takes")
 	flags.IntVar(&p.repeats, "repeats", 3, "how often each is taken; the median counts")
 	flags.StringVar(&p.profile, "profile", "", "directory for a `perf record` of our two nodes in each case (build with STRIP= for symbols)")
-	flags.DurationVar(&p.soak, "soak", 0, "instead of comparing, load our nodes for so long and watch their memory")
+	flags.DurationVar(&p.soak, "soak", 0, "instead of comparing, load our nodes for so long; watch their memory, that the traffic never stops, and what a change of keys loses")
+	flags.DurationVar(&p.rekey, "rekey", 0, "of -soak: our nodes agree on new keys so often, instead of every two minutes")
+	flags.DurationVar(&p.junk, "junk", 0, "instead of comparing, flood a seed's port with junk for so long while a site's TCP streams pass")
+	flags.IntVar(&p.rate, "rate", 100_000, "of -junk: packets a second")
+	flags.StringVar(&p.transport, "transport", "rawtcp", "of -soak and -junk: rawtcp or udp")
 	flags.BoolVar(&check, "check", false, "exit 1 when a required ratio is missed")
 	if err := flags.Parse(args); err != nil {
 		return p, check, err
 	}
 	if p.seconds < 1 || p.repeats < 1 {
 		return p, check, errors.New("-seconds and -repeats are at least 1")
+	}
+	if p.transport != "rawtcp" && p.transport != "udp" {
+		return p, check, fmt.Errorf("-transport: %q: want rawtcp or udp", p.transport)
+	}
+	if p.rate < 1 || p.rekey < 0 || p.soak < 0 || p.junk < 0 || p.junk > 0 && p.junk < time.Second || p.junk > 0 && p.soak > 0 {
+		return p, check, errors.New("-rate is at least 1, -junk at least 1s; -junk and -soak are two runs")
 	}
 	if p.only, err = regexp.Compile(*only); err != nil {
 		return p, check, fmt.Errorf("-only: %w", err)
@@ -128,6 +150,9 @@ func parse(args []string) (p plan, check bool, err error) {
 func (p plan) run(ctx context.Context) (missed int, err error) {
 	if p.soak > 0 {
 		return 0, p.runSoak(ctx)
+	}
+	if p.junk > 0 {
+		return 0, p.runJunk(ctx)
 	}
 	began := time.Now()
 	fmt.Printf("%d s per measurement, medians of %d, contenders taking turns.\n", p.seconds, p.repeats)
