@@ -46,6 +46,7 @@ type staged struct {
 	packet []byte
 	again  bool // it was sealed before
 	was    Sealed
+	repeat Repeat // under was, if it is not nil
 }
 
 // Again is a packet that was sent and may not have arrived.
@@ -53,7 +54,14 @@ type Again struct {
 	Sealed
 	Kind   wire.Kind
 	Packet []byte
+	Repeat Repeat // nil: the packet itself was sealed, and nothing else with it
 }
+
+// Repeat appends to dst the content of a wire.Repairable datagram under counter:
+// it lets the peer drop the packet if it came with what was sealed under first of
+// the same session, which was more than the packet. False: the peer could not tell
+// any more. The link's goroutine calls it.
+type Repeat func(dst []byte, first, counter uint64, partial bool, packet []byte) (plain []byte, ok bool)
 
 // StageAgain is Stage for several packets that were sent before, as one message:
 // those that did arrive are not delivered twice, as long as the session lives.
@@ -63,7 +71,7 @@ func (p *Peer) StageAgain(packets []Again) bool {
 	}
 	batch := make([]staged, len(packets))
 	for i, a := range packets {
-		batch[i] = staged{kind: a.Kind, packet: slices.Clone(a.Packet), again: true, was: a.Sealed}
+		batch[i] = staged{kind: a.Kind, packet: slices.Clone(a.Packet), again: true, was: a.Sealed, repeat: a.Repeat}
 	}
 	return p.stage(batch)
 }

@@ -15,6 +15,7 @@ type staging struct {
 	queue                []staged // queue[first:] wait
 	first                int
 	bytes                int
+	plain                []byte // of a repeat; scratch
 }
 
 // add appends packets and returns how many had to be dropped.
@@ -46,7 +47,7 @@ func (q *staging) pop() staged {
 }
 
 // reset gives the memory back once all is sent.
-func (q *staging) reset() { q.queue, q.first, q.bytes = nil, 0, 0 }
+func (q *staging) reset() { q.queue, q.first, q.bytes, q.plain = nil, 0, 0, nil }
 
 // flush sends what waits, in order, until about budget bytes are sent, and says
 // whether that is all.
@@ -80,7 +81,8 @@ func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) 
 			out.peer.DroppedTx(1)
 			continue
 		}
-		n := len(p.packet) + wire.Overhead
+		counter, kind, plain := q.dress(out, &p)
+		n := len(plain) + wire.Overhead
 		slot := t.Next(n)
 		if slot == nil {
 			send()
@@ -89,11 +91,7 @@ func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) 
 				continue
 			}
 		}
-		if p.again {
-			out.Seal(slot, out.CounterOf(p.was), p.kind, p.packet)
-		} else {
-			out.Seal(slot, out.Begin(1), p.kind, p.packet)
-		}
+		out.Seal(slot, counter, kind, plain)
 		bytes += n
 	}
 	send()
@@ -102,4 +100,22 @@ func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) 
 	}
 	q.reset()
 	return true
+}
+
+// dress is what to seal for a packet. What was sealed before goes in a way that
+// lets the peer drop it if it came then. The plaintext is a view, valid until the
+// next call.
+func (q *staging) dress(out *Outbound, p *staged) (counter uint64, kind wire.Kind, plain []byte) {
+	switch {
+	case !p.again || p.was.Session != out.Session():
+		return out.Begin(1), p.kind, p.packet
+	case p.repeat == nil:
+		return out.CounterOf(p.was), p.kind, p.packet
+	}
+	counter = out.Begin(1)
+	if repeat, ok := p.repeat(q.plain[:0], p.was.Counter, counter, p.kind == wire.DataPartial, p.packet); ok {
+		q.plain = repeat
+		return counter, wire.Repairable, repeat
+	}
+	return counter, p.kind, p.packet
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/peerlink"
-	"github.com/openbmx/lightweight-tunnel/peerlink/repair"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -154,13 +153,19 @@ func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, lim
 		})
 		return
 	}
+	o.stageAgain(peer, r, away.Since)
+}
+
+// stageAgain gives what was kept from then on to the peer's link, to be sent when
+// there is a way.
+func (o *Outbound) stageAgain(peer *peerlink.Peer, r *recent, then time.Time) {
 	var all []peerlink.Again
-	r.since(away.Since, func(e *keptPacket, p []byte) {
-		was := e.was
-		if e.marked { // its counter is that of another plaintext, and must not be used for this one
-			was = peerlink.Sealed{}
+	r.since(then, func(e *keptPacket, p []byte) {
+		again := peerlink.Again{Sealed: e.was, Kind: e.kind, Packet: p}
+		if e.marked {
+			again.Repeat = o.Repair.repeat
 		}
-		all = append(all, peerlink.Again{Sealed: was, Kind: e.kind, Packet: p})
+		all = append(all, again)
 	})
 	r.forget()
 	if !peer.StageAgain(all) {
@@ -178,7 +183,7 @@ func (o *Outbound) sendAgain(e *keptPacket, p []byte) {
 		now.Counter = o.out.CounterOf(e.was)
 	} else {
 		now.Counter = o.out.Begin(1)
-		repeat, ok := repair.AppendRepeat(o.mend.plain[:0], o.Repair.now(), e.was.Counter, now.Counter, e.kind == wire.DataPartial, p)
+		repeat, ok := o.Repair.repeat(o.mend.plain[:0], e.was.Counter, now.Counter, e.kind == wire.DataPartial, p)
 		if ok {
 			o.mend.plain = repeat
 			o.seal(now.Counter, wire.Repairable, repeat)

@@ -51,6 +51,11 @@ func NewRepair(mode RepairMode, data, parity, window int) *Repair {
 // now is the clock of everything about repair; 0 never comes.
 func (r *Repair) now() int64 { return int64(time.Since(r.epoch)) + 1 }
 
+// repeat is a peerlink.Repeat by this clock; any goroutine may call it.
+func (r *Repair) repeat(dst []byte, first, counter uint64, partial bool, packet []byte) ([]byte, bool) {
+	return repair.AppendRepeat(dst, r.now(), first, counter, partial, packet)
+}
+
 // reportBox brings reports to one outbound pump.
 type reportBox struct {
 	ch   chan peerReport

@@ -152,7 +152,7 @@ func TestTheWholeWalkAllocatesNothingWhileLossIsRepaired(t *testing.T) {
 
 func TestWhatGoesAgainAfterAnAbsenceArrivesOnceUnderANumberOfItsOwn(t *testing.T) {
 	for name, mode := range map[string]RepairMode{"marked for repeats": RepairAuto, "under parity": RepairFixed, "as it is": RepairOff} {
-		for _, swallowed := range []bool{true, false} {
+		for _, how := range []struct{ swallowed, staged bool }{{true, false}, {false, false}, {true, true}, {false, true}} {
 			withTrio(t, func(t *testing.T, tr trio) {
 				a, hub := tr.a, tr.hub
 				a.repairing(t, mode, 10, 3, 0)
@@ -185,18 +185,24 @@ func TestWhatGoesAgainAfterAnAbsenceArrivesOnceUnderANumberOfItsOwn(t *testing.T
 				syn := frame(tun.Header{}, simnet.TCP(netip.AddrPortFrom(a.addr, 4000), netip.AddrPortFrom(hub.addr, 5000), 1, 0, simnet.SYN, nil))
 				all := append(segments(a, hub, 3), udp(a, hub, "single"), syn)
 				a.send(all...)
-				if n := arrive(swallowed); swallowed != (n == 0) {
+				if n := arrive(how.swallowed); how.swallowed != (n == 0) {
 					t.Fatalf("%s: %d packets arrived at first", name, n)
 				}
 				want := 0
-				if swallowed {
+				if how.swallowed {
 					want = len(all)
 				}
 				for range 2 {
-					a.out.recall(a.d.Peer(hub.id)).since(time.Time{}, a.out.sendAgain)
-					a.out.flush()
+					peer := a.d.Peer(hub.id)
+					if how.staged {
+						a.out.stageAgain(peer, a.out.recall(peer), time.Time{})
+						synctest.Wait() // its link sends
+					} else {
+						a.out.recall(peer).since(time.Time{}, a.out.sendAgain)
+						a.out.flush()
+					}
 					if n := arrive(false); n != want {
-						t.Errorf("%s, swallowed at first: %v: %d packets arrived when they went again, want %d", name, swallowed, n, want)
+						t.Errorf("%s, %+v: %d packets arrived when they went again, want %d", name, how, n, want)
 					}
 					want = 0
 				}
