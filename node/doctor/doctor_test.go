@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,6 +232,27 @@ func TestTablesOfTheKernelAreRead(t *testing.T) {
 			t.Errorf("%q is a release", release)
 		}
 	}
+}
+
+// What is read of a table stands in it.
+func FuzzTablesOfTheKernel(f *testing.F) {
+	f.Add("   0: 00000000:2328 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0\n", uint16(9000))
+	f.Add("   0: 00000000000000000000000000000000:2328 00000000000000000000000000000000:0000 0A 0:0 0:0 0 0 0 4711\n", uint16(9000))
+	f.Add("Name:\tx\nCapEff:\t000001ffffffffff\n", uint16(0))
+	f.Add("6.18.44-1-amd64", uint16(1))
+	f.Fuzz(func(t *testing.T, text string, port uint16) {
+		for _, inode := range listeners(text, port) {
+			if !slices.Contains(strings.Fields(text), inode) || inode == "0" {
+				t.Errorf("socket %q of port %d", inode, port)
+			}
+		}
+		if r := parseRights(text); r.known && !strings.Contains(text, "CapEff:") {
+			t.Errorf("rights %+v", r)
+		}
+		if major, minor, ok := version(text); ok && (major < 0 || minor < 0) {
+			t.Errorf("version %d.%d", major, minor)
+		}
+	})
 }
 
 func TestAPortsHolderIsNamed(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/nat/portmap/pcp"
 )
 
 func TestTheEpochTellsARestart(t *testing.T) {
@@ -114,6 +116,39 @@ func TestAnnouncementsAreToldFromOtherThings(t *testing.T) {
 			t.Errorf("%s: %v, want %v", message, got, want)
 		}
 	}
+}
+
+func TestATruncatedAnnouncementIsNone(t *testing.T) {
+	for _, whole := range [][]byte{pcpRestart, natpmpRestart} {
+		if !announces(whole) {
+			t.Errorf("%x is none", whole)
+		}
+		for n := range whole {
+			if announces(whole[:n]) {
+				t.Errorf("%x is one", whole[:n])
+			}
+		}
+	}
+}
+
+// What servers say when they start.
+var (
+	pcpRestart    = append([]byte{2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7}, make([]byte, 12)...)
+	natpmpRestart = []byte{0, 0x80, 0, 0, 0, 0, 0, 3, 9, 9, 9, 1}
+)
+
+func FuzzAnnouncements(f *testing.F) {
+	f.Add(pcpRestart)
+	f.Add(natpmpRestart)
+	f.Add(pcp.AppendAnnounce(nil, ours.Address)) // a question
+	f.Add([]byte("NOTIFY * HTTP/1.1\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fitsPCP := len(b) >= 24 && b[0] == 2 && b[1] == 0x80
+		fitsNATPMP := len(b) == 12 && b[0] == 0 && b[1] == 0x80
+		if announces(b) && !fitsPCP && !fitsNATPMP {
+			t.Fatalf("%x is taken for one", b)
+		}
+	})
 }
 
 func TestNoncesBelongToOneMappingAndOutliveARestart(t *testing.T) {
