@@ -24,6 +24,9 @@ func (s source) nat() control.NATView {
 			v.Description += ", " + r.Lifetime.String()
 		}
 	}
+	if !s.n.cfg.NATDetection {
+		v.Description = "not looked at: NAT detection is off (-nat-detection=false)"
+	}
 	if r.Lifetime.Known() {
 		least := r.Lifetime.Least.Seconds()
 		v.LifetimeS = &least

@@ -122,7 +122,7 @@ func (o *Opener) probe(now time.Time) {
 		if why == "" {
 			why = "no address of the one could be reached from the other"
 		}
-		o.giveUp(now, why)
+		o.giveUp(now, why+o.kinds())
 		return
 	}
 	length := o.cfg.Timeout

@@ -293,6 +293,46 @@ func TestTriesInVainBecomeRareAndSayWhatWasDone(t *testing.T) {
 	}
 }
 
+func TestAHopelessPairIsToldWithKindsTriesAndTheNextTry(t *testing.T) {
+	for name, c := range map[string]struct {
+		here, there NAT
+		off         bool
+		want        []string
+	}{
+		"random and random": {kinds["random"], kinds["random"], false,
+			[]string{"both NATs symmetric", "NAT here: symmetric with random ports, there: symmetric with random ports", "1 try, next in "}},
+		"random and step": {kinds["random"], kinds["step"], false,
+			[]string{"the ports of this one are random", "NAT here: symmetric with random ports, there: symmetric with predictable ports", "next in "}},
+		"detection is off": {NAT{}, kinds["random"], true,
+			[]string{"NAT detection is switched off here", "NAT here: not looked at, -nat-detection=false, there: symmetric with random ports", "next in "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, c.here, c.there, 9, false)
+			n := w.nodes[0]
+			if c.off {
+				n.o.cfg.Search = false
+			}
+			w.start(0)
+			if !w.run(20*time.Second, func() bool { return len(n.reports) == 1 }) {
+				t.Fatalf("no end of the try: %s", n.o.Why(w.now))
+			}
+			why := n.o.Why(w.now)
+			for _, want := range c.want {
+				if !strings.Contains(why, want) {
+					t.Errorf("%q lacks %q", why, want)
+				}
+			}
+			if strings.Contains(why, "unknown") {
+				t.Error(why)
+			}
+			n.step(Look{Wanted: true})
+			if why := n.o.Why(w.now); !strings.Contains(why, "no next one while the peer is out of reach") {
+				t.Error(why)
+			}
+		})
+	}
+}
+
 func TestAChangedNetworkIsTriedAtOnce(t *testing.T) {
 	w := newWorld(t, kinds["random"], kinds["random"], 9, false)
 	w.start(0, 1)

@@ -26,6 +26,8 @@ func (o *Opener) Why(now time.Time) string {
 		parts = append(parts, plural(o.tries, "try"))
 	}
 	switch wait := o.next.Sub(now); {
+	case !o.look.Up:
+		parts = append(parts, "no next one while the peer is out of reach")
 	case !o.look.Wanted:
 		parts = append(parts, "next with traffic")
 	case wait > 0:
@@ -42,7 +44,10 @@ func (o *Opener) unanswered() string {
 	var b strings.Builder
 	switch {
 	case o.run.plan.hopeless != "" && s.Asked == 0:
-		return o.run.plan.hopeless
+		b.WriteString(o.run.plan.hopeless)
+		if s.Probes > 0 {
+			fmt.Fprintf(&b, "; no answer from other addresses to %s", plural(s.Probes, "probe"))
+		}
 	case o.run.moved != nil:
 		return "a path was found and the link did not take it"
 	case s.Asked > 0:
@@ -55,8 +60,16 @@ func (o *Opener) unanswered() string {
 	if o.run.plan.crosses() && s.Crossed == 0 {
 		b.WriteString(", fake TCP neither")
 	}
-	fmt.Fprintf(&b, " (NAT here: %s, there: %s)", o.own.NAT, o.peer.NAT)
-	return b.String()
+	return b.String() + o.kinds()
+}
+
+// kinds are the NATs of both sides, in parentheses behind a reason.
+func (o *Opener) kinds() string {
+	here := o.own.NAT.String()
+	if o.own.NAT.Mapping == Unknown && !o.cfg.Search {
+		here = "not looked at, -nat-detection=false"
+	}
+	return fmt.Sprintf(" (NAT here: %s, there: %s)", here, o.peer.NAT)
 }
 
 func (p plan) crosses() bool { return len(p.cross[0])+len(p.cross[1])+len(p.dial) > 0 }
