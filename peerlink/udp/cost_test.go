@@ -52,11 +52,18 @@ func TestSendingAndReceivingAllocateNothing(t *testing.T) {
 func TestEverythingAtOnce(t *testing.T) {
 	na, nb := nstest.Pair(t)
 	a, b := pumped(t, na, Config{}), pumped(t, nb, Config{MaxPaths: 16})
+	enough, answered := make(chan struct{}), make(chan struct{})
 	go func() {
-		for got := range b.arrived {
-			_ = got.path.Send(text("answer"))
-			got.path.Adopt()
-			got.path.MaxDatagram()
+		defer close(answered)
+		for {
+			select {
+			case got := <-b.arrived:
+				_ = got.path.Send(text("answer"))
+				got.path.Adopt()
+				got.path.MaxDatagram()
+			case <-enough:
+				return
+			}
 		}
 	}()
 	ended := make(chan struct{})
@@ -104,6 +111,8 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	<-ended
 	close(a.woke)
+	close(enough)
+	<-answered // paths may be used until their transport is closed, not meanwhile
 }
 
 // BenchmarkBurst sends and receives bursts of 45 datagrams of 1400 bytes, all by

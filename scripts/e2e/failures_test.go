@@ -82,7 +82,7 @@ func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 	t.Cleanup(cancel)
 	m.ctx = ctx
 	seed := m.seed()
-	m.site(1)
+	m.site(1, "--transport", "rawtcp") // some of the junk is for the site's own flow
 	site := m.Sites[0]
 	m.reaches(site.Namespace, ip4(1))
 	attacker, err := m.Attach(m.ctx, "attacker", 66)
