@@ -1,9 +1,10 @@
 // Package aesgcm is AES-256-GCM for datagrams (NIST SP 800-38D, 12-byte nonces,
 // 16-byte tags). On processors with the 512-bit AES instructions (VAES and
-// VPCLMULQDQ under AVX-512: Ice Lake, Zen 4 and later) it takes less than half
-// of the time of the standard library, whose loop handles one block at a time
-// and what is left of a packet one by one; everywhere else it is the standard
-// library.
+// VPCLMULQDQ under AVX-512: Ice Lake, Zen 4 and later) it takes about a third of
+// the time of the standard library, whose loop handles one block at a time and
+// what is left of a packet one by one; everywhere else it is the standard
+// library. A key takes 2 KB there: it comes with a power of H for every block of
+// a datagram.
 package aesgcm
 
 import (

@@ -3,7 +3,6 @@ package aesgcm
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"math/bits"
@@ -21,7 +20,8 @@ const (
 	nonceSize = 12
 	tagSize   = 16
 	rounds    = 14
-	strideMax = 16 // blocks that the assembly hashes at once
+	longest   = 96 // blocks whose products are added before they are reduced
+	overread  = 6  // blocks that are read behind the powers at the most
 )
 
 // block is 16 bytes as they are on the wire.
@@ -30,24 +30,24 @@ type block [16]byte
 // wideGCM is immutable. The assembly knows where its fields are.
 type wideGCM struct {
 	keys [rounds + 1]block
-	// powers are H^16 down to H^1, each multiplied by x and with its bytes in
-	// reverse, as the carry-less multiplication of bit-reflected numbers wants
-	// them (Gueron and Kounavis, "Intel Carry-Less Multiplication Instruction and
-	// its Usage for Computing the GCM Mode"). The zeros behind them are read, and
-	// multiplied by zeros, where fewer than 16 blocks are left.
-	powers [2 * strideMax]block
+	// powers are H^97 down to H^1, one for each block of a piece of text and one for
+	// the lengths, each multiplied by x and with its bytes in reverse, as the
+	// carry-less multiplication of bit-reflected numbers wants them (Gueron and
+	// Kounavis, "Intel Carry-Less Multiplication Instruction and its Usage for
+	// Computing the GCM Mode"). What stands behind them is multiplied by zeros.
+	powers [longest + 1 + overread]block
 }
 
-// seal encrypts n bytes of src into dst with the counter blocks that follow
-// counter, takes the result into sum, then lengths, and writes the tag.
+// seal encrypts n bytes of src into dst and writes the tag behind them. sum is
+// the hash of the additional bytes.
 //
 //go:noescape
-func seal(gcm *wideGCM, dst, src *byte, n int, counter, sum, lengths, tag *block)
+func seal(gcm *wideGCM, dst, src *byte, n int, nonce *byte, sum *block, additional int)
 
-// open is the way back; the tag is what it should be.
+// open is the way back; same says whether the tag behind src's n bytes is right.
 //
 //go:noescape
-func open(gcm *wideGCM, dst, src *byte, n int, counter, sum, lengths, tag *block)
+func open(gcm *wideGCM, dst, src *byte, n int, nonce *byte, sum *block, additional int) (same bool)
 
 // hash takes n bytes, filled up with zeros to a whole block, into sum.
 //
@@ -62,9 +62,9 @@ func newWide(key [32]byte) cipher.AEAD {
 		panic("aes-256: " + err.Error()) // only for a wrong key length
 	}
 	encrypt.Encrypt(h[:], zero[:])
-	g.powers[strideMax-1] = timesX(h)
+	g.powers[longest] = timesX(h)
 	power := h
-	for i := strideMax - 2; i >= 0; i-- {
+	for i := longest - 1; i >= 0; i-- {
 		next := zero
 		hash(g, &next, &power[0], len(power)) // power times h
 		g.powers[i] = timesX(next)
@@ -117,10 +117,9 @@ func (g *wideGCM) Overhead() int { return tagSize }
 
 // Seal implements [cipher.AEAD].
 func (g *wideGCM) Seal(dst, nonce, plaintext, additional []byte) []byte {
-	m := g.begin(nonce, additional, len(plaintext))
+	sum := g.begin(nonce, additional)
 	whole, out := grow(dst, len(plaintext)+tagSize)
-	seal(g, unsafe.SliceData(out), unsafe.SliceData(plaintext), len(plaintext), &m.counter, &m.sum, &m.lengths, &m.tag)
-	copy(out[len(plaintext):], m.tag[:])
+	seal(g, unsafe.SliceData(out), unsafe.SliceData(plaintext), len(plaintext), unsafe.SliceData(nonce), &sum, len(additional))
 	return whole
 }
 
@@ -132,33 +131,24 @@ func (g *wideGCM) Open(dst, nonce, ciphertext, additional []byte) ([]byte, error
 	if n < 0 {
 		return nil, errOpen
 	}
-	m := g.begin(nonce, additional, n)
-	tag := block(ciphertext[n:]) // before it is overwritten
+	sum := g.begin(nonce, additional)
 	whole, out := grow(dst, n)
-	open(g, unsafe.SliceData(out), unsafe.SliceData(ciphertext), n, &m.counter, &m.sum, &m.lengths, &m.tag)
-	if subtle.ConstantTimeCompare(m.tag[:], tag[:]) != 1 {
+	if !open(g, unsafe.SliceData(out), unsafe.SliceData(ciphertext), n, unsafe.SliceData(nonce), &sum, len(additional)) {
 		clear(out)
 		return nil, errOpen
 	}
 	return whole, nil
 }
 
-// message is what belongs to one message besides its text.
-type message struct{ counter, sum, lengths, tag block }
-
-// begin prepares a message of n bytes of text.
-func (g *wideGCM) begin(nonce, additional []byte, n int) (m message) {
+// begin checks the nonce and returns the hash of the additional bytes.
+func (g *wideGCM) begin(nonce, additional []byte) (sum block) {
 	if len(nonce) != nonceSize {
 		panic("aesgcm: a nonce has 12 bytes")
 	}
-	copy(m.counter[:], nonce)
-	m.counter[len(m.counter)-1] = 1
 	if len(additional) > 0 {
-		hash(g, &m.sum, unsafe.SliceData(additional), len(additional))
+		hash(g, &sum, unsafe.SliceData(additional), len(additional))
 	}
-	binary.BigEndian.PutUint64(m.lengths[:], uint64(len(additional))*8)
-	binary.BigEndian.PutUint64(m.lengths[8:], uint64(n)*8)
-	return m
+	return sum
 }
 
 // grow appends n bytes to dst and returns the longer slice and its new part.
