@@ -3,6 +3,8 @@ package node
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,37 @@ func TestASecondNodeWithAnAddressIsRefusedNamingTheHolder(t *testing.T) {
 			t.Errorf("the seed took %d packets of the second", len(got))
 		}
 		m.reach(time.Second, seed, a)
+	})
+}
+
+func TestANodeThatLostItsIdentityIsTakenAgainByWhomForgetsTheOldOne(t *testing.T) {
+	inMesh(t, func(t *testing.T, m *mesh) {
+		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24")
+		site := m.site(2)
+		m.reach(10*time.Second, site, seed)
+		m.pass(10 * time.Second)
+		seed.crash()
+		if err := os.Remove(filepath.Join(seed.dir, "roster.json")); err != nil {
+			t.Fatal(err)
+		}
+		seed.cfg.Name = "the disk of fra-seed is new"
+		m.identify(seed)
+		seed.cfg.Name = "fra-seed"
+		seed.restart()
+		roster := filepath.Join(site.dir, "roster.json")
+		m.eventually(30*time.Second, "the site says what to do, and to which file", func() bool {
+			return site.log.count("[ERROR]", "if fra-seed has lost its identity", "let site-2 forget the old one", "remove roster.json") > 0 &&
+				site.log.count("node refused", "roster="+roster) > 0
+		})
+		if _, ok := site.ping(seed.address(), 5*time.Second); ok {
+			t.Fatal("the new identity has the address already")
+		}
+		site.stop()
+		if err := os.Remove(roster); err != nil {
+			t.Fatal(err)
+		}
+		site.restart()
+		m.reach(15*time.Second, site, seed)
 	})
 }
 

@@ -127,7 +127,7 @@ func (n *Node) newGossip() (actors.Actor, error) {
 // admits is the roster's word on what a node advertises.
 func (n *Node) admits(a message.Advert) string {
 	self := keys.Self{ID: n.hello.ID, Name: n.cfg.Name, Addresses: n.cfg.Addresses}
-	return n.Book.Roster().Refuses(self, a.ID, a.Addresses)
+	return n.Book.Roster().Refuses(self, a.ID, a.Name, a.Addresses)
 }
 
 func (n *Node) newInbound() (actors.Actor, error) {

@@ -92,7 +92,7 @@ func (m *Manager) take(now time.Time, msg message.ToKeys) {
 	case message.Witnessed:
 		r, refusal := m.Book.Roster().Witness(now, m.Self, msg.Advert)
 		if refusal != "" {
-			m.logRefusal(now, "advert conflicts with the roster", msg.Advert.ID, msg.Advert.Name, refusal)
+			m.logRefusal(now, "advert conflicts with the roster", msg.Advert.ID, msg.Advert.Name, refusal, "roster", m.Book.Path())
 			return
 		}
 		m.publish(r)
@@ -109,7 +109,7 @@ func (m *Manager) authorize(now time.Time, q message.Authorize) {
 	if refusal == "" {
 		m.publish(r)
 	} else {
-		m.logRefusal(now, "node refused", q.Hello.ID, q.Hello.Name, refusal, "from", q.From)
+		m.logRefusal(now, "node refused", q.Hello.ID, q.Hello.Name, refusal, "from", q.From, "roster", m.Book.Path())
 	}
 	// A lost answer costs one handshake, which the far side repeats.
 	q.Reply.Offer(message.Authorized{Token: q.Token, Node: q.Hello.ID, Refusal: refusal})

@@ -85,8 +85,9 @@ func (r Roster) Entries() []Entry {
 	})
 }
 
-// Refuses says why the node named id may not use the addresses, or "" if it may.
-func (r Roster) Refuses(self Self, id message.NodeID, addresses []netip.Prefix) string {
+// Refuses says why the node named id, which calls itself name, may not use the
+// addresses, or "" if it may. Both sides read it.
+func (r Roster) Refuses(self Self, id message.NodeID, name string, addresses []netip.Prefix) string {
 	if id == self.ID {
 		return fmt.Sprintf("this identity is that of %s (%s): two nodes run with copies of one state directory; remove %s on one of them",
 			self.Name, self.ID.Brief(), identityFile)
@@ -106,8 +107,13 @@ func (r Roster) Refuses(self Self, id message.NodeID, addresses []netip.Prefix) 
 			}
 		}
 		if e, taken := r.Holder(a); taken && e.ID != id {
-			return fmt.Sprintf("address %s is taken by %s since %s: choose another --address",
+			why := fmt.Sprintf("address %s is taken by %s since %s: choose another --address",
 				a, e.Label(), e.Since.UTC().Format("2006-01-02 15:04 UTC"))
+			if e.Name == name { // it may well be the same computer
+				why += fmt.Sprintf("; if %s has lost its identity, restore its %s from a backup, or let %s forget the old one: stop the node there, remove %s from its state directory, start it again",
+					name, identityFile, self.Name, rosterFile)
+			}
+			return why
 		}
 	}
 	if _, known := r.nodes[id]; !known && len(r.nodes) >= maxRoster {
@@ -160,7 +166,7 @@ func (r Roster) Witness(now time.Time, self Self, advert message.Advert) (Roster
 }
 
 func (r Roster) bind(now time.Time, self Self, id message.NodeID, name string, addresses []netip.Prefix) (Roster, string) {
-	if why := r.Refuses(self, id, addresses); why != "" {
+	if why := r.Refuses(self, id, name, addresses); why != "" {
 		return r, why
 	}
 	// A clock that was set back must not freeze the entry.

@@ -47,6 +47,8 @@ func TestRosterRefusesInWordsThatNameTheHolder(t *testing.T) {
 		{"a free address", hello(3, "nas", "10.0.0.12/24"), ""},
 		{"the same name elsewhere", hello(3, "office", "10.0.0.12/24"), ""},
 		{"a taken address", hello(3, "nas", "10.0.0.9/24"), "address 10.0.0.9 is taken by office (ee00020000) since 2026-03-01 12:00 UTC: choose another --address"},
+		{"a taken address, by its own name", hello(3, "office", "10.0.0.9/24"), "choose another --address; if office has lost its identity, restore its identity.json from a backup, " +
+			"or let fra-seed forget the old one: stop the node there, remove roster.json from its state directory, start it again"},
 		{"taken, other prefix length", hello(3, "nas", "10.0.0.9/32"), "taken by office"},
 		{"one of two taken", hello(3, "nas", "10.0.0.12/24", "fd00::9/64"), "address fd00::9 is taken by office"},
 		{"this node's own address", hello(3, "nas", "10.0.0.1/24"), "address 10.0.0.1 is the own address of fra-seed (ee00010000)"},

@@ -52,6 +52,9 @@ func OpenRosterBook(dir *StateDir) (*RosterBook, error) {
 // Roster is the newest roster. It never blocks.
 func (b *RosterBook) Roster() Roster { return *b.now.Load() }
 
+// Path is the file that the roster is kept in.
+func (b *RosterBook) Path() string { return b.dir.Path(rosterFile) }
+
 // save writes the newest roster to disk; it blocks for as long as the disk does.
 func (b *RosterBook) save() error {
 	data, err := encodeRoster(b.Roster())
