@@ -109,10 +109,10 @@ func (l *link) nextTick(now time.Time) time.Duration {
 	switch {
 	case l.releasing.out != nil:
 		return releaseEvery
-	case l.sizes.busy(l.m.path):
-		return tickSearch
 	case l.m.pressing(now):
 		return quickInterval
+	case l.sizes.busy(l.m.path):
+		return tickSearch
 	case l.m.busy() || len(l.pings) > 0:
 		return tickBusy
 	case l.m.current != nil || now.Before(l.m.wanted) || now.Before(l.asking.sought) || len(l.m.sessions)+len(l.m.leaving) > 0:

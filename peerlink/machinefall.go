@@ -13,7 +13,7 @@ const (
 	// so its silence is believed sooner. At least quickProbes questions must be
 	// without an answer: on a line that loses one datagram in ten each way that
 	// happens once in a million suspicions.
-	quickInterval = 50 * time.Millisecond
+	quickInterval = 40 * time.Millisecond
 	quickProbes   = 8
 	mostQuick     = 20
 

@@ -33,6 +33,7 @@ type probe struct {
 	since   time.Time // when the path in use was taken, or last heard of
 	sentTx  uint64    // sealer's counter when something was last heard
 	lastTx  uint64    // sealer's counter at the last look
+	looked  time.Time // at the last look
 	flowing bool      // something was sent between the last two looks
 	streak  int       // looks at which something new had been heard, up to streakLong
 	unheard time.Time // since when we send without hearing; zero: not
@@ -148,8 +149,14 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 		p.since, p.missed = lastRx, 0
 		p.sentTx, p.unheard = tx, time.Time{}
 	case p.unheard.IsZero() && tx > p.sentTx:
-		p.unheard = now
+		// Sent since the last look: when exactly is not known, and to believe in the
+		// earliest moment costs at most a question too many.
+		p.unheard = latest(latest(p.since, p.looked), now.Add(-tickBusy))
+		if p.streak == streakLong {
+			p.unheard = p.since // both sent all the time
+		}
 	}
+	p.looked = now
 	switch doubt := p.doubt(now); {
 	case other != nil && (p.quiet(now) >= patience && p.missed >= missed || p.unanswered(now) >= patience && p.pings >= unanswered):
 		m.fallBack(now, other)

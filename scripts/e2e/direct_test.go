@@ -37,6 +37,7 @@ func TestTrafficMovesToADirectPathAndBackAndLosesNothing(t *testing.T) {
 	must(t, err)
 	t.Cleanup(func() { tcp.Stop() })
 	must(t, tcp.Pace(20))
+	iperf := i.iperf(a, b, 10)
 	i.passes(stream, 100)
 
 	opened := time.Now()
@@ -48,7 +49,9 @@ func TestTrafficMovesToADirectPathAndBackAndLosesNothing(t *testing.T) {
 
 	// What else this machine does may hold one fall up, not each.
 	var began, ended time.Time
-	for fall := 1; ; fall++ {
+	falls := 0
+	for {
+		falls++
 		began = time.Now()
 		took := i.fall(stream, a, b, seed)
 		i.uncut()
@@ -60,7 +63,7 @@ func TestTrafficMovesToADirectPathAndBackAndLosesNothing(t *testing.T) {
 		if took <= time.Second {
 			break
 		}
-		if fall == 5 {
+		if falls == 5 {
 			t.Errorf("back on the relay within %s, want 1 s", took)
 			break
 		}
@@ -70,6 +73,11 @@ func TestTrafficMovesToADirectPathAndBackAndLosesNothing(t *testing.T) {
 	}
 	if err := tcp.Err(); err != nil {
 		t.Errorf("the TCP connection inside broke: %v", err)
+	}
+	retransmits := iperf.stop()
+	t.Logf("iperf3 sent again, in each %s: %v", iperfInterval, retransmits)
+	if n := bursts(retransmits, oneBurst); n > falls {
+		t.Errorf("iperf3 had %d bursts of retransmissions at %d falls to the relay: %v", n, falls, retransmits)
 	}
 	report := stream.Stop(2 * time.Second)
 	if up := report.Between(opened.Add(-time.Second), began); up.Lost() > 0 {
