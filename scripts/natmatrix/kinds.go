@@ -9,30 +9,34 @@ import (
 // kind is how a site is connected.
 type kind struct {
 	name    string
+	words   string             // in the table
 	routers []lab.RouterConfig // the outermost first
 }
+
+// natKinds is how many of the kinds differ in their NAT alone; they come first.
+const natKinds = 6
 
 // The kinds of site, and the ways of being behind the same router, which are
 // pairs by themselves.
 var (
 	kinds = []kind{
-		{"none", []lab.RouterConfig{{Kind: lab.NATNone}}},
-		{"full", []lab.RouterConfig{{Kind: lab.NATFullCone}}},
-		{"restricted", []lab.RouterConfig{{Kind: lab.NATRestricted}}},
-		{"port-restricted", []lab.RouterConfig{{Kind: lab.NATPortRestricted}}},
-		{"step", []lab.RouterConfig{{Kind: lab.NATStep}}},
-		{"random", []lab.RouterConfig{{Kind: lab.NATRandom}}},
-		{"cgnat", []lab.RouterConfig{{Kind: lab.NATPortRestricted}, {Kind: lab.NATPortRestricted}}},
-		{"reset", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Unasked: lab.ResetUnasked}}},
-		{"no-filter", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Unasked: lab.TakeUnasked}}},
-		{"udp-blocked", []lab.RouterConfig{{Kind: lab.NATPortRestricted, UDP: lab.UDPBlocked}}},
-		{"udp-slow", []lab.RouterConfig{{Kind: lab.NATPortRestricted, UDP: lab.UDPThrottled}}},
-		{"dual", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Families: lab.BothFamilies}}},
-		{"ipv6", []lab.RouterConfig{{Kind: lab.NATFirewall, Families: lab.OnlyIPv6}}},
+		{"none", "no NAT", []lab.RouterConfig{{Kind: lab.NATNone}}},
+		{"full", "full cone", []lab.RouterConfig{{Kind: lab.NATFullCone}}},
+		{"restricted", "restricted", []lab.RouterConfig{{Kind: lab.NATRestricted}}},
+		{"port-restricted", "port-restricted", []lab.RouterConfig{{Kind: lab.NATPortRestricted}}},
+		{"step", "symmetric, steps", []lab.RouterConfig{{Kind: lab.NATStep}}},
+		{"random", "symmetric, random", []lab.RouterConfig{{Kind: lab.NATRandom}}},
+		{"cgnat", "two routers in a row", []lab.RouterConfig{{Kind: lab.NATPortRestricted}, {Kind: lab.NATPortRestricted}}},
+		{"reset", "router that answers with resets", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Unasked: lab.ResetUnasked}}},
+		{"no-filter", "router without an input filter", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Unasked: lab.TakeUnasked}}},
+		{"udp-blocked", "UDP blocked", []lab.RouterConfig{{Kind: lab.NATPortRestricted, UDP: lab.UDPBlocked}}},
+		{"udp-slow", "UDP throttled to 1 Mbit/s", []lab.RouterConfig{{Kind: lab.NATPortRestricted, UDP: lab.UDPThrottled}}},
+		{"dual", "port-restricted, and IPv6", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Families: lab.BothFamilies}}},
+		{"ipv6", "IPv6 only", []lab.RouterConfig{{Kind: lab.NATFirewall, Families: lab.OnlyIPv6}}},
 	}
 	together = []kind{
-		{"same", []lab.RouterConfig{{Kind: lab.NATPortRestricted}}},
-		{"hairpin", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Hairpin: true}, {Kind: lab.NATPortRestricted}}},
+		{"same", "the same router", []lab.RouterConfig{{Kind: lab.NATPortRestricted}}},
+		{"hairpin", "the same carrier, which hairpins", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Hairpin: true}, {Kind: lab.NATPortRestricted}}},
 	}
 )
 

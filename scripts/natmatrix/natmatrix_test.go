@@ -48,18 +48,27 @@ func TestOutlooksAreThePromises(t *testing.T) {
 	}
 }
 
-func TestTheTableMarksWhatWasMissed(t *testing.T) {
+func TestTheTablesMarkWhatWasMissed(t *testing.T) {
 	text := table([]result{
 		{A: "none", B: "none", Outlook: must, Direct: true, Path: "udp", Seconds: 0.25, Packets: 4},
 		{A: "none", B: "random", Outlook: must, Path: "relay", Seconds: 25},
 		{A: "random", B: "random", Outlook: not, Path: "relay", Seconds: 25},
+		{A: "random", B: "cgnat", Outlook: may, Direct: true, Path: "udp", Seconds: 2.04, Packets: 512},
+		{A: "full", B: "udp-blocked", Outlook: must, Error: "no core"},
 		{A: "same", B: "same", Outlook: must, Direct: true, Path: "rawtcp", Seconds: 1, Packets: 0},
 		{A: "same", B: "same", Outlook: must, Direct: true, Path: "rawtcp", Seconds: 3, Packets: 2},
 	})
-	for _, want := range []string{"| none | udp 0.2 s 4 | relay ! |", "| random |  | relay |", "same: rawtcp 3.0 s 2 (2/2, worst 3.0 s)", "Direct in 3 of 4 runs"} {
+	for _, want := range []string{
+		"| none | udp 0.2 s, 4 p |  | relay ! |", "| random |  |  | relay |",
+		"| symmetric, random | two routers in a row | udp | 2.0 | 512 |", "| full cone | UDP blocked | failed ! |  |  |",
+		"| the same router | the same router | rawtcp | 3.0 (2/2, worst 3.0) | 2 |", "Direct in 3 of 5 runs", "1 runs failed",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "| no NAT | symmetric, random |") {
+		t.Errorf("a pair of the matrix is listed too:\n%s", text)
 	}
 }
 

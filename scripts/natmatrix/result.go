@@ -32,11 +32,10 @@ func (r result) String() string {
 	return fmt.Sprintf("%s - %s (%s): %s after %.1f s, %d packets%s", r.A, r.B, r.Transport, r.Path, r.Seconds, r.Packets, miss)
 }
 
-// cell sums up the runs of one pair.
-func cell(runs []result) string {
-	if len(runs) == 0 {
-		return ""
-	}
+// summary is what came of the runs of one pair, in words.
+type summary struct{ path, seconds, packets string }
+
+func sum(runs []result) (s summary) {
 	var seconds []float64
 	var packets []uint64
 	path, failed := "", 0
@@ -48,26 +47,39 @@ func cell(runs []result) string {
 			seconds, packets, path = append(seconds, r.Seconds), append(packets, r.Packets), r.Path
 		}
 	}
-	if failed == len(runs) {
-		return "failed"
-	}
 	mark := ""
 	if runs[0].Outlook == must && len(seconds) < len(runs) {
 		mark = " !"
 	}
-	if len(seconds) == 0 {
-		return "relay" + mark
+	switch {
+	case failed == len(runs):
+		return summary{path: "failed" + mark}
+	case len(seconds) == 0:
+		return summary{path: "relay" + mark}
 	}
 	slices.Sort(seconds)
 	slices.Sort(packets)
-	text := fmt.Sprintf("%s %.1f s %d", path, seconds[len(seconds)/2], packets[len(packets)/2])
+	s = summary{path + mark, fmt.Sprintf("%.1f", seconds[len(seconds)/2]), fmt.Sprint(packets[len(packets)/2])}
 	if len(runs) > 1 {
-		text += fmt.Sprintf(" (%d/%d, worst %.1f s)", len(seconds), len(runs), seconds[len(seconds)-1])
+		s.seconds += fmt.Sprintf(" (%d/%d, worst %.1f)", len(seconds), len(runs), seconds[len(seconds)-1])
 	}
-	return text + mark
+	return s
 }
 
-// table is a Markdown table of all pairs.
+// cell is a summary in the matrix.
+func cell(runs []result) string {
+	if len(runs) == 0 {
+		return ""
+	}
+	s := sum(runs)
+	if s.seconds == "" {
+		return s.path
+	}
+	return fmt.Sprintf("%s %s s, %s p", s.path, s.seconds, s.packets)
+}
+
+// table is two Markdown tables: the pairs of the kinds of NAT, and those of the
+// other kinds of site with everybody, one a line.
 func table(results []result) string {
 	var out strings.Builder
 	byPair := map[[2]string][]result{}
@@ -86,34 +98,55 @@ func table(results []result) string {
 			failed++
 		}
 	}
+	matrix(&out, byPair, seen)
+	list(&out, byPair)
+	fmt.Fprintf(&out, "\nDirect in %d of %d runs in which it must be (the others are marked !). Path, median seconds from the first packet, packets that left both routers for the other side until then.\n", got, wanted)
+	if failed > 0 {
+		fmt.Fprintf(&out, "%d runs failed.\n", failed)
+	}
+	return out.String()
+}
+
+// matrix has a cell for each pair of those kinds of NAT that were seen.
+func matrix(out *strings.Builder, byPair map[[2]string][]result, seen map[string]bool) {
 	var names []string
-	for _, k := range kinds {
+	for _, k := range kinds[:natKinds] {
 		if seen[k.name] {
 			names = append(names, k.name)
 		}
 	}
-	if len(names) > 0 {
-		fmt.Fprintf(&out, "| |%s|\n|---|%s\n", " "+strings.Join(names, " | ")+" ", strings.Repeat("---|", len(names)))
+	if len(names) == 0 {
+		return
 	}
+	fmt.Fprintf(out, "| |%s|\n|---|%s\n", " "+strings.Join(names, " | ")+" ", strings.Repeat("---|", len(names)))
 	for i, a := range names {
-		fmt.Fprintf(&out, "| %s |", a)
+		fmt.Fprintf(out, "| %s |", a)
 		for j, b := range names {
 			text := ""
 			if j >= i {
 				text = cell(byPair[[2]string{a, b}])
 			}
-			fmt.Fprintf(&out, " %s |", text)
+			fmt.Fprintf(out, " %s |", text)
 		}
 		out.WriteString("\n")
 	}
-	for _, k := range together {
-		if seen[k.name] {
-			fmt.Fprintf(&out, "\n%s: %s\n", k.name, cell(byPair[[2]string{k.name, k.name}]))
+	out.WriteString("\n")
+}
+
+// list has a line for each pair that the matrix has no cell for.
+func list(out *strings.Builder, byPair map[[2]string][]result) {
+	head := "| site | other site | path | seconds | packets |\n|---|---|---|---|---|\n"
+	for _, p := range pairs(kindNames()) {
+		runs := byPair[[2]string{p.a.name, p.b.name}]
+		if len(runs) == 0 || !p.shared && inMatrix(p.a) && inMatrix(p.b) {
+			continue
 		}
+		s := sum(runs)
+		fmt.Fprintf(out, "%s| %s | %s | %s | %s | %s |\n", head, p.a.words, p.b.words, s.path, s.seconds, s.packets)
+		head = ""
 	}
-	fmt.Fprintf(&out, "\nDirect in %d of %d runs in which it must be (the others are marked !). Each cell: path, median seconds from the first packet, packets that left both routers for the other side.\n", got, wanted)
-	if failed > 0 {
-		fmt.Fprintf(&out, "%d runs failed.\n", failed)
-	}
-	return out.String()
+}
+
+func inMatrix(k kind) bool {
+	return slices.ContainsFunc(kinds[:natKinds], func(o kind) bool { return o.name == k.name })
 }
