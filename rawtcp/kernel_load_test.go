@@ -81,7 +81,7 @@ func blastNode(args []string) (rep report, err error) {
 		}
 	}
 	f := d.path.(*Flow)
-	for end := time.After(time.Second); f.inFlight() > 0; {
+	for end := time.After(10 * time.Second); f.inFlight() > 0; {
 		select {
 		case <-time.After(10 * time.Millisecond):
 			continue

@@ -9,7 +9,7 @@ import (
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link/nstest"
 )
 
-const testPatience = 5 * time.Second
+const testPatience = 30 * time.Second
 
 // prober sends SYNs and other segments from one namespace, and listens there for
 // whatever the far kernel answers.
