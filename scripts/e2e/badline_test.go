@@ -26,6 +26,12 @@ type badLine struct {
 // are those of the line from the beginning; flags are for both nodes.
 func newBadLine(t *testing.T, binary string, config lab.ImpairedConfig, knobs string, flags ...string) *badLine {
 	t.Helper()
+	return newBadLineTo(t, "0.0.0.0:9000", lab.PairRight4+":9000", binary, config, knobs, flags...)
+}
+
+// newBadLineTo is newBadLine with a seed that listens elsewhere and is known by another address.
+func newBadLineTo(t *testing.T, listen, seed, binary string, config lab.ImpairedConfig, knobs string, flags ...string) *badLine {
+	t.Helper()
 	l := lab.ForTest(t)
 	ctx, cancel := context.WithTimeout(t.Context(), atMost)
 	t.Cleanup(cancel)
@@ -38,8 +44,8 @@ func newBadLine(t *testing.T, binary string, config lab.ImpairedConfig, knobs st
 	m := &mesh{Star: &lab.Star{Server: pair.Right}, t: t, ctx: ctx, lab: l, binary: binary, keyFile: filepath.Join(l.Dir(), "key")}
 	m.newKey(m.keyFile)
 	b := &badLine{mesh: m, Impaired: pair}
-	b.seed = m.seed(flags...)
-	b.site = m.run(pair.Left, "site1", 2, append([]string{"--seed", lab.PairRight4 + ":9000", "--stun", "none"}, flags...)...)
+	b.seed = m.run(pair.Right, "seed", 1, append([]string{"--listen", listen}, flags...)...)
+	b.site = m.run(pair.Left, "site1", 2, append([]string{"--seed", seed, "--stun", "none"}, flags...)...)
 	m.reaches(pair.Left, ip4(1))
 	must(t, b.site.Up(ctx, "seed"))
 	return b
@@ -105,13 +111,19 @@ func (b *badLine) moves(s *lab.Bulk) {
 // parity is the number of repair packets a group has that the site sends.
 func (b *badLine) parity() int {
 	b.t.Helper()
+	return b.toSeed().Link.FECParity
+}
+
+// toSeed is what the site shows of the seed.
+func (b *badLine) toSeed() lab.Peer {
+	b.t.Helper()
 	peers, err := b.site.Peers(b.ctx)
 	must(b.t, err)
 	i := slices.IndexFunc(peers.Peers, func(p lab.Peer) bool { return p.Name == "seed" })
 	if i < 0 {
 		b.t.Fatalf("the site does not know the seed: %+v", peers.Peers)
 	}
-	return peers.Peers[i].Link.FECParity
+	return peers.Peers[i]
 }
 
 // lasts lets a condition of the line last for so long.

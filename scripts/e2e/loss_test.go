@@ -44,6 +44,54 @@ func TestBytesArriveIntactOverEveryKindOfBadLine(t *testing.T) {
 	}
 }
 
+func TestBytesArriveIntactOverBadLinesOfOtherKinds(t *testing.T) {
+	for _, c := range []struct {
+		name, listen, seed, path string
+		flags                    []string
+	}{
+		{"UDP", "0.0.0.0:9000", lab.PairRight4 + ":9000", "udp", []string{"--transport", "udp"}},
+		{"IPv6", "[::]:9000", "[" + lab.PairRight6 + "]:9000", "rawtcp", []string{"--transport", "rawtcp"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBadLineTo(t, c.listen, c.seed, raced(t), lab.ImpairedConfig{}, "", c.flags...)
+			b.turn("loss=2% burst=1%/8 reorder=3%/8ms jitter=3ms duplicate=2%")
+			for _, address := range []string{ip4(1), ip6(1)} {
+				if _, err := lab.Transfer(b.ctx, b.Left, b.Right, address, 64<<10); err != nil {
+					t.Error(err)
+				}
+			}
+			if l := b.toSeed().Link; l.Path != c.path || l.Endpoint != c.seed {
+				t.Errorf("the way was %s to %s, want %s to %s", l.Path, l.Endpoint, c.path, c.seed)
+			}
+		})
+	}
+}
+
+func TestAStreamComesWholeThroughBursts(t *testing.T) {
+	const perSecond, size, allowed = 1000, 1200, 0.001
+	b := newBadLine(t, plain(t), lab.ImpairedConfig{}, "")
+	b.turn("burst=3%/8")
+	s := b.stream(perSecond, size)
+	b.lasts(2 * time.Second) // until then nobody can know
+	s.Stop(time.Second)
+	// A host that is busy elsewhere delays as a queue does, and what a queue drops is not
+	// mended. So it need not succeed in every few seconds, but in some.
+	for try := 1; ; try++ {
+		b.Line.Reset()
+		s := b.stream(perSecond, size)
+		b.lasts(3 * time.Second)
+		r, line := s.Stop(time.Second), b.Line.Stats(impair.There)
+		lost := float64(line.Dropped[impair.LostInBurst].Packets) / float64(line.In.Packets)
+		t.Logf("the line lost %.2f %%, and of %d datagrams %.3f %%", 100*lost, len(r.Packets), 100*r.Lost())
+		if lost > 0.01 && r.Lost() <= allowed && len(r.Packets) > 2*perSecond {
+			return
+		}
+		if try == 5 {
+			t.Fatalf("%.3f %% of the stream are lost", 100*r.Lost())
+		}
+	}
+}
+
 func TestNothingArrivesTwice(t *testing.T) {
 	for _, code := range []string{"auto", "off", "5+1"} {
 		t.Run("fec "+code, func(t *testing.T) {
