@@ -81,6 +81,7 @@ func (n *Node) newProber() (err error) {
 func (n *Node) direct(links *peerlink.Config) {
 	links.P2P, links.NATDetection = n.cfg.P2P, n.cfg.NATDetection
 	links.Warm, links.P2PTimeout = n.cfg.P2PKeepalive, n.cfg.P2PTimeout
+	links.Refresh = func() time.Duration { return n.prober.Report().Lifetime.Refresh() }
 	if n.UDP != nil {
 		links.UDP = n.UDP
 	}

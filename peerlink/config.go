@@ -48,6 +48,9 @@ type Config struct {
 	Timeout   time.Duration
 	// Warm is how often one side asks on a direct path that stands by, unused.
 	Warm time.Duration
+	// Refresh is how often something must go out on a UDP path at least, so that the
+	// NAT keeps its mapping. Any link calls it; it must not block. 0: not known; nil: never known.
+	Refresh func() time.Duration
 	// Rekey is how old keys become until the side that began their handshake wants
 	// new ones; the other wants them a little later.
 	Rekey time.Duration

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/node/simnet"
 )
 
@@ -102,6 +103,34 @@ func TestANodeThatMovesToAnotherNetworkIsDirectAgain(t *testing.T) {
 		})
 		if took > 10*time.Second {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestMappingsThatAreForgottenSoonAreMeasuredAndTheirPathsStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newNATWorld(t)
+		const life = 9 * time.Second // less than what lies between two questions of a quiet link
+		cfg := simnet.NATConfig{Kind: simnet.PortRestricted, UDPTimeout: life, UDPStream: life}
+		udp := func(c *Config) { c.Transport = packet.UDP }
+		a, _ := w.behind("office", 10, cfg, udp)
+		b, _ := w.behind("nas", 20, cfg, udp)
+		w.meetDirectly(a, b, 10*time.Second)
+		for _, s := range []*site{a, b} {
+			eventually(t, 30*time.Minute, "the lifetime is known", func() bool { return s.d.cfg.Refresh() > 0 })
+			if r := s.d.cfg.Refresh(); r > life/2 || r < life/4 {
+				t.Errorf("something must go out each %v", r)
+			}
+		}
+		eventually(t, time.Minute, "direct", func() bool {
+			a.send(b, "x")
+			return direct(a.link(b)) && direct(b.link(a))
+		})
+		pass(10 * time.Second)
+		before := a.log.count("path changed") + b.log.count("path changed")
+		pass(3 * time.Minute)
+		if n := a.log.count("path changed") + b.log.count("path changed") - before; n > 0 || !direct(a.link(b)) {
+			t.Errorf("%d changes in quiet minutes", n)
 		}
 	})
 }

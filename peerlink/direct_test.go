@@ -100,8 +100,9 @@ func (w *natWorld) start(name string, host *simnet.Host, port uint16, seeds []st
 			return message.Hello{Name: name, Version: "test", Relay: name == "seed0", Started: started}
 		},
 		Dialer: transport, Seeds: seeds, Keys: keys.Ref(), Routes: s.routes.Ref(),
-		Log: hclog.New(&hclog.LoggerOptions{Output: s.log, Level: hclog.Debug}),
-		P2P: true, NATDetection: true, UDP: udp, Cross: transport, STUN: prober.Ref(),
+		Log:     hclog.New(&hclog.LoggerOptions{Output: s.log, Level: hclog.Debug}),
+		Refresh: func() time.Duration { return prober.Report().Lifetime.Refresh() },
+		P2P:     true, NATDetection: true, UDP: udp, Cross: transport, STUN: prober.Ref(),
 		Candidates: func() punch.Offer { return localOf(prober.Report()) },
 		SeenAs: func(p packet.Path, done func(netip.AddrPort, error)) bool {
 			return prober.Ask(p, func(a nat.Answer) { done(a.Mapped, a.Err) })

@@ -32,9 +32,10 @@ type session struct {
 	rekey     time.Duration // how old it becomes until the initiator wants another
 	retired   time.Time     // when another took over; zero before
 	path      packet.Path
-	fromSeed  bool      // came of a configured seed's handshake
-	txLoss    lossMeter // of our datagrams, as the peer reports
-	rxLoss    lossMeter // of the peer's, as seen here
+	fromSeed  bool                 // came of a configured seed's handshake
+	refresh   func() time.Duration // Config.Refresh
+	txLoss    lossMeter            // of our datagrams, as the peer reports
+	rxLoss    lossMeter            // of the peer's, as seen here
 
 	// Of a session that this node initiated, until the peer has used it.
 	confirmed bool
@@ -56,6 +57,7 @@ func (d *Directory) newSession(peer *Peer, r noise.Result, mine, theirs uint32, 
 		created: now,
 		rekey:   d.cfg.Rekey,
 		path:    path,
+		refresh: d.cfg.Refresh,
 	}
 }
 
