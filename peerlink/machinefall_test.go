@@ -20,7 +20,7 @@ func TestTheFallToTheRelayTakesNoLongerWheneverThePathDies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var worst time.Duration
-			for late := time.Duration(0); late < tickIdle; late += 10 * time.Millisecond {
+			for late := time.Duration(0); late < 2*tickBusy; late += 20 * time.Millisecond {
 				w, relay, _ := onRelay(t, false)
 				w.traffic = func() (bool, bool) { return c.up, c.down }
 				direct := udpLine(c.rtt)
