@@ -23,7 +23,6 @@ type calls struct {
 	asking  int                  // questions that gathering waits for
 
 	asked time.Time // when Candidates was called last
-	traffic
 }
 
 const (
@@ -79,30 +78,8 @@ func (l *link) search(now time.Time) {
 	}
 }
 
-// traffic tells a peer with which something goes on from one to whom gossip says
-// a word now and then.
-type traffic struct {
-	since  time.Time
-	before uint64 // packets sent by then
-	until  time.Time
-}
-
-const (
-	trafficWindow  = 3 * time.Second
-	trafficPackets = 3
-	trafficLasts   = time.Minute
-)
-
 func (l *link) wantsDirect(now time.Time) bool {
-	t := &l.calls.traffic
-	sent := l.peer.txPackets.Load()
-	if sent-t.before >= trafficPackets {
-		t.until = now.Add(trafficLasts)
-	}
-	if now.Sub(t.since) >= trafficWindow || sent-t.before >= trafficPackets {
-		t.since, t.before = now, sent
-	}
-	return now.Before(t.until) || len(l.d.Peers()) <= fewPeers
+	return l.traffic.goesOn(now) || len(l.d.Peers()) <= fewPeers
 }
 
 // opener lets the opener take a step and does what it wants.
@@ -191,6 +168,8 @@ func (l *link) probed(now time.Time, msg controlled, frames []wire.Frame) {
 	for _, f := range frames {
 		switch f := f.(type) {
 		case wire.Probe:
+			// Should the peer move there, it is as much on demand as what this side opens.
+			l.m.punched[msg.path] = true
 			l.aside(s.sealer, msg.path, wire.Probed{Probe: f, Seen: msg.path.Remote()})
 			l.opener(now, punch.Asked{Try: f.Try, Path: msg.path})
 		case wire.Probed:

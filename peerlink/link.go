@@ -29,6 +29,7 @@ type link struct {
 	pings     map[uint32]pingRequest
 	pingID    uint32
 	calls     calls
+	traffic   traffic
 	asking    asking
 
 	said   message.LinkState // the last one sent
@@ -96,8 +97,9 @@ func (l *link) Run(ctx context.Context) error {
 			l.release()
 		case <-l.calls.due():
 		}
-		l.measure(time.Now())
 		now := time.Now()
+		l.traffic.sent(now, l.peer.txPackets.Load())
+		l.measure(now)
 		l.carryOut(now)
 		l.search(now)
 		l.show(now)
@@ -230,7 +232,7 @@ func (l *link) stage(now time.Time, batch []staged) {
 // observe gathers what the pumps and the other links have published.
 func (l *link) observe() observation {
 	o := observation{
-		relays: l.relays(), staged: l.staging.len() > 0,
+		relays: l.relays(), staged: l.staging.len() > 0, crowded: len(l.d.Peers()) > fewPeers,
 		sent: l.peer.txPackets.Load() + l.peer.txRelayed.Load(),
 	}
 	newest, data := int64(0), int64(0)

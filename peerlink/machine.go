@@ -47,6 +47,7 @@ type machine struct {
 	silence  silence
 
 	usage   usage
+	crowded bool      // there are more than fewPeers
 	upSince time.Time // when the link came up
 	resting bool      // it was let go because nobody used it
 	woken   time.Time // when somebody wanted it again
@@ -66,6 +67,7 @@ type observation struct {
 	lastRx   time.Time // of any session; zero: never
 	relays   []relayWay
 	staged   bool
+	crowded  bool      // there are more than fewPeers
 	sent     uint64    // packets for the peer so far
 	lastData time.Time // when a packet came from the peer; zero: never
 }
@@ -170,6 +172,9 @@ func (m *machine) promote(now time.Time, s *session) {
 	}
 	m.probe = probe{id: m.probe.id, since: now}
 	m.publish()
+	if m.crowded && s.initiator && m.path.Kind() == packet.Relay {
+		return // the peer has just asked, and most such links are for a word
+	}
 	m.ping(now)
 }
 

@@ -105,6 +105,7 @@ func (b *bench) pass(d time.Duration, heard bool) {
 // answer lets the peer answer the last ping.
 func (b *bench) answer() []effect {
 	if s := b.m.newest(); s != nil && b.m.path != nil {
+		b.rx = b.now.Add(time.Nanosecond) // after the tick that asked
 		b.step(func() { b.m.heard(b.now, s.in, b.m.path, []wire.Frame{wire.Pong{ID: b.m.probe.id}}, 1) })
 		return b.all
 	}

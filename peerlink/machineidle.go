@@ -1,9 +1,11 @@
 package peerlink
 
 import (
+	"slices"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
+	"github.com/openbmx/lightweight-tunnel/peerlink/path"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -25,14 +27,20 @@ const (
 	lazyKeepalives = 5
 	fewPackets     = 8
 
-	// A relayed link that nobody uses is let go, and made again on demand.
-	idleRelayed = 5 * time.Minute
+	// In a mesh of more than fewPeers a direct path that was opened on demand and is
+	// not used goes back to the relay, which costs nothing until it is: each node
+	// would otherwise keep one warm to every other. Both sides see the same packets,
+	// so the second to decide needs not be as sure.
+	idleDirect  = time.Minute
+	idleFollows = 10 * time.Second
+
 	// Keys that sealed next to nothing need not be replaced every two minutes, but
-	// before they end; those that nobody uses need not be replaced at all.
+	// before they end; those that nobody uses need not be replaced at all: with
+	// them a relayed link is let go, and made again on demand.
 	lightDatagrams = 500
-	lightRekey     = expireAfter - 2*time.Minute
+	lightRekey     = expireAfter - time.Minute
 	unusedFor      = 30 * time.Second
-	unusedEnd      = expireAfter - time.Minute
+	unusedEnd      = lightRekey
 
 	// connectsFor is how long a link that was let go may take to be back until
 	// others are told that it is down.
@@ -45,6 +53,12 @@ func (m *machine) see(now time.Time, o observation) {
 		m.usage.sent, m.usage.last = o.sent, now
 	}
 	m.usage.last = latest(m.usage.last, o.lastData)
+	m.crowded = o.crowded
+}
+
+// unused is for how long no packet went to or came from the peer.
+func (m *machine) unused(now time.Time) time.Duration {
+	return now.Sub(latest(m.usage.last, m.upSince))
 }
 
 // carrying says whether packets go to or come from the peer now.
@@ -58,16 +72,19 @@ func (m *machine) lazy() bool {
 
 // askEvery is the time between two probes; 0: none is wanted. The side that
 // dialled the path asks twice as often, because it alone can dial again when the
-// other was restarted.
+// other was restarted; and what it asks tells the other side, too, that both
+// directions work.
 func (m *machine) askEvery(now time.Time) time.Duration {
-	every := m.keepalive
-	if m.dialled(m.path) {
+	every, dialled := m.keepalive, m.dialled(m.path)
+	if dialled {
 		every /= 2
 	}
-	if !m.lazy() || m.carrying(now) && m.usage.sent-m.usage.pingedAt >= fewPackets {
+	switch {
+	case m.carrying(now) && m.usage.sent-m.usage.pingedAt >= fewPackets:
 		return every
-	}
-	if m.path.Kind() == packet.Relay {
+	case !m.lazy() && (dialled || now.Sub(m.probe.proved) >= every):
+		return every
+	case m.path.Kind() == packet.Relay:
 		return 0
 	}
 	return every * lazyKeepalives
@@ -90,18 +107,52 @@ func (m *machine) rekeyDue(now time.Time) bool {
 	return late || max(datagrams, s.in.received.Load()) >= lightDatagrams
 }
 
-// rest lets a relayed link go that nobody uses.
+// rest lets a relayed link go that nobody uses when its keys end.
 func (m *machine) rest(now time.Time) {
 	s := m.current
 	if s == nil || !m.usable || m.path.Kind() != packet.Relay || m.try.active() || m.confirming() {
 		return
 	}
-	unused := now.Sub(latest(m.usage.last, m.upSince))
-	if unused < idleRelayed && (unused < unusedFor || now.Sub(s.created) < unusedEnd) {
+	if m.unused(now) < unusedFor || now.Sub(s.created) < unusedEnd {
 		return
 	}
 	m.emit(send{s, m.path, wire.Close{}})
 	m.letGo()
+}
+
+// retires says whether the direct path in use was not needed for so long that the
+// link may go back to a relay. One that a seed's actor dialled stays, as does a
+// path beside which such a one stands by.
+func (m *machine) retires(now time.Time, idle time.Duration) bool {
+	return m.crowded && m.usable && m.path == m.direct && m.punched[m.path] && m.unused(now) >= idle &&
+		!m.try.active() && !m.confirming() &&
+		!slices.ContainsFunc(m.standbys, func(b *standby) bool { return !m.punched[b.path] })
+}
+
+// retire goes back to a relay if nobody uses the direct path.
+func (m *machine) retire(now time.Time) {
+	if !m.retires(now, idleDirect) {
+		return
+	}
+	m.options = m.options[:0]
+	for _, r := range m.relays {
+		m.options = append(m.options, r.candidate(m.failures[r.path].count))
+	}
+	if i := path.Best(m.options); i >= 0 {
+		m.retireTo(now, m.options[i].Path)
+	}
+}
+
+// retireTo moves to a relay. What the peer still sends on the direct path arrives
+// for a while, and takes the link back.
+func (m *machine) retireTo(now time.Time, relay packet.Path) {
+	for len(m.standbys) > 0 {
+		m.dropStandby(m.standbys[0])
+	}
+	m.leaving = append(m.leaving, leavingPath{m.direct, now.Add(replacedGrace)})
+	m.direct = nil
+	m.emit(keepDirect{})
+	m.moveTo(now, relay)
 }
 
 // letGo ends the link without a problem.

@@ -64,6 +64,8 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 	}
 	switch {
 	case m.path == p:
+	case m.retires(now, idleDirect-idleFollows):
+		m.retireTo(now, p)
 	case m.path != nil && m.path == m.direct && m.direct.Alive() && m.failures[m.direct].count == 0:
 		if m.usable {
 			m.peerLeft(now, p)

@@ -59,7 +59,7 @@ func (l *link) ping(now time.Time, r pingRequest) {
 		return
 	}
 	// Who pings wants to know how the peer is reached when it matters.
-	l.m.usage.last, l.calls.until = now, now.Add(trafficLasts)
+	l.m.usage.last, l.traffic.until = now, now.Add(trafficLasts)
 	l.m.relays = l.relays()
 	if l.m.current == nil {
 		l.m.want(now)

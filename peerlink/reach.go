@@ -133,7 +133,8 @@ func (p *Peer) roundTrip() time.Duration {
 func (l *link) relays() []relayWay {
 	direct := l.peer.directlyUp()
 	now, node := time.Now(), l.peer.id.Short()
-	if direct && !l.m.carrying(now) && !l.m.doubting(now) {
+	retires := l.m.retires(now, idleDirect)
+	if direct && !l.m.carrying(now) && !l.m.doubting(now) && !retires {
 		return nil // none is needed
 	}
 	var ways []relayWay
@@ -151,7 +152,7 @@ func (l *link) relays() []relayWay {
 			ways = append(ways, relayWay{
 				path: l.d.RelayPath(p, node), seed: s.Seed, reaches: true, rtt: p.roundTrip() + r.rtt, hops: int(r.hops),
 			})
-		case !said && !direct:
+		case !said && (!direct || retires):
 			ways = append(ways, relayWay{path: l.d.RelayPath(p, node), seed: s.Seed, rtt: s.RTT})
 		}
 	}
@@ -215,6 +216,8 @@ func (l *link) askEvery(now time.Time) (every time.Duration, hops uint8) {
 			return askInUse, hops
 		}
 		return backoff, hops
+	case !m.usable && m.resting && now.Sub(m.woken) < askSoon:
+		return 0, 0 // the way that there was is tried first
 	case !m.usable && now.Before(m.wanted):
 		return backoff, hops
 	case now.Before(l.asking.sought) && l.asking.tries < mostSought && !slices.ContainsFunc(m.relays, reaching):

@@ -77,9 +77,13 @@ func (l *link) measure(now time.Time) {
 	if l.d.cfg.MTU > 0 {
 		most = min(most, l.d.cfg.MTU+wire.Overhead+repair.Room)
 	}
+	large := l.peer.txLarge.Load()
+	if worth := !m.crowded || !m.lazy() || l.traffic.goesOn(now) || large != l.sizes.large; !worth && !l.sizes.busy(m.path) {
+		l.publish(publish{m.current, m.path})
+		return // in a large mesh most links carry a word of gossip now and then
+	}
 	search := l.sizes.of(m.path)
 	search.Bound(leastDatagram, most)
-	large := l.peer.txLarge.Load()
 	probes := search.Step(now, m.meter.RTT(), large != l.sizes.large)
 	for _, p := range probes {
 		frame := wire.Padded{Ping: wire.Ping{ID: sizeMark | p.ID&(sizeMark-1)}, Size: p.Size - wire.Overhead}

@@ -1,6 +1,7 @@
 package peerlink
 
 import (
+	"slices"
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
@@ -58,6 +59,7 @@ func (m *machine) tick(now time.Time, o observation) {
 	m.weigh(now)
 	m.knock(now)
 	m.tend(now)
+	m.retire(now)
 	m.rest(now)
 	m.connect(now)
 }
@@ -97,7 +99,7 @@ func (m *machine) expire(now time.Time) {
 			m.emit(sendFinal{s})
 			s.finals++
 			s.nextFinal = now.Add(finalInterval << min(s.finals-1, 2))
-		case s != m.current && s.confirmed && (now.Sub(s.lastUse()) >= openFor || now.Sub(s.created) >= expireAfter+openFor):
+		case s != m.current && s.confirmed && (now.Sub(s.lastUse()) >= openFor && m.peerLeftKeys(s) || now.Sub(s.created) >= expireAfter+openFor):
 			m.forget(i)
 			i--
 		case s == m.current && now.Sub(s.created) >= expireAfter:
@@ -109,6 +111,14 @@ func (m *machine) expire(now time.Time) {
 			m.want(now)
 		}
 	}
+}
+
+// peerLeftKeys says whether the peer was heard under other keys after those of s.
+// Sides that began at once may each seal with another session, and be silent
+// for long: what the peer sealed with last, it will seal with next.
+func (m *machine) peerLeftKeys(s *session) bool {
+	last := s.in.last.Load()
+	return last == 0 || slices.ContainsFunc(m.sessions, func(o *session) bool { return o.in.last.Load() > last })
 }
 
 func latest(a, b time.Time) time.Time {
