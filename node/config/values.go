@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/openbmx/lightweight-tunnel/actors/message"
+	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
 	"github.com/openbmx/lightweight-tunnel/routes"
 )
 
-// Largest groups: together they stay below the 255 shards of GF(2^8).
+// Largest groups: what is taken here is what goes onto the wire.
 const (
-	maxFECData   = 128
-	maxFECParity = 64
+	maxFECData   = fec.MaxData
+	maxFECParity = fec.MaxParity
 )
 
 const minMemory = 8 << 20 // bytes: below this not even one train per direction fits
