@@ -23,10 +23,12 @@ type line struct {
 	oneWay  int64   // what the line takes without a queue, nanoseconds
 	queue   int64   // of the bottleneck, nanoseconds
 	loses   func() bool
+	stands  func() bool // what is in front of the bottleneck keeps what it gets
 	deaf    func() bool // loses a report
 	index   uint32
 	counter uint64
 	free    int64 // when the bottleneck has sent what it has
+	kept    []datagram
 	there   []datagram
 	back    []datagram
 
@@ -57,6 +59,7 @@ func newLine(t *testing.T, s *Sender, seed uint64) *line {
 		sent: map[uint32]int64{}, got: map[uint32]int64{}, order: map[uint32][]uint32{},
 	}
 	l.loses = func() bool { return false }
+	l.stands = func() bool { return false }
 	l.deaf = func() bool { return false }
 	l.r = NewReceiver(func(_ bool, p []byte) {
 		id, flow := binary.BigEndian.Uint32(p), binary.BigEndian.Uint32(p[4:])
@@ -132,12 +135,20 @@ func (l *line) enter(d datagram) {
 	case d.kind == wire.Repairable && d.plain[0]&flagRepeat != 0:
 		l.repeats++
 	}
+	if l.stands() {
+		l.kept = append(l.kept, d)
+		return
+	}
+	l.bottleneck(d)
+}
+
+func (l *line) bottleneck(d datagram) {
 	l.free = max(l.free, l.now)
 	if l.free-l.now > l.queue {
 		l.dropped++
 		return
 	}
-	l.free += int64(float64(size*8) / l.rate * 1e9)
+	l.free += int64(float64((len(d.plain)+headers)*8) / l.rate * 1e9)
 	if l.loses() {
 		return
 	}
@@ -153,6 +164,10 @@ func (l *line) run(d time.Duration, each func()) {
 			l.t.Fatalf("the sender wants to be called at %d, which it was at %d", at, l.now)
 		}
 		l.pending()
+		for len(l.kept) > 0 && !l.stands() {
+			l.bottleneck(l.kept[0])
+			l.kept = l.kept[1:]
+		}
 		for len(l.there) > 0 && l.there[0].at <= l.now {
 			l.arrive(l.there[0])
 			l.there = l.there[1:]

@@ -21,6 +21,8 @@ type queueMeter struct {
 	lowSince int64
 	batches  int   // since then
 	at       int64 // of the newest sample
+	stalled  int64 // until when what came late may have waited for a stall; 0: there was none
+	calm     int32 // lateness at which the stall is over
 	empty    int64 // when there was no queue last
 	rtt      int64 // 0: not known
 	since    int64 // beginning of this period
@@ -52,6 +54,12 @@ const (
 	lowPeriod  = int64(12 * time.Millisecond)
 	lowBatches = 2
 
+	// Nothing came for at least stallGap, and what came then was late by most of it:
+	// something on the way stood still. What it kept is late until that is drained,
+	// at most stallDrain times as long.
+	stallGap   = int64(8 * time.Millisecond)
+	stallDrain = 10
+
 	// A line is lossy that loses lossyShare of the newest datagrams, and at least
 	// lossyLeast of them.
 	lossyWindow = 8192
@@ -74,7 +82,9 @@ func (q *queueMeter) sample(now int64, sent uint16) {
 		q.least[0], q.deepest[0] = d, 0
 	}
 	q.least[0] = min(q.least[0], d)
+	before := q.last
 	q.last = max(d-min(q.least[0], q.least[1]), 0)
+	q.stall(now, before)
 	// A host or a line that was busy elsewhere makes late what comes next, a queue
 	// makes late all that comes for a while.
 	if now != q.batch {
@@ -82,7 +92,7 @@ func (q *queueMeter) sample(now int64, sent uint16) {
 		q.batches++
 	}
 	if now-q.lowSince > lowPeriod {
-		if q.batches > lowBatches {
+		if q.batches > lowBatches && q.stalled == 0 {
 			q.deepest[0] = max(q.deepest[0], q.low)
 		}
 		q.low, q.lowSince, q.batches = q.last, now, 1
@@ -93,6 +103,22 @@ func (q *queueMeter) sample(now int64, sent uint16) {
 	}
 	q.at = now
 	q.long = q.full(q.late())
+}
+
+// stall notices that something on the way stood still. The queue that this leaves is
+// longer than the bottleneck's can be: taken for the longest, it would make losses of
+// a full queue look like the line's own.
+func (q *queueMeter) stall(now int64, before int32) {
+	gap := now - q.at
+	switch {
+	case q.at > 0 && gap >= stallGap && int64(q.last-before)*stampUnit > gap/2:
+		if q.stalled == 0 {
+			q.calm = before + int32(shortQueue/stampUnit)
+		}
+		q.stalled = max(q.stalled, now+stallDrain*gap)
+	case q.stalled > 0 && (q.last <= q.calm || now > q.stalled):
+		q.stalled, q.low, q.lowSince, q.batches = 0, q.last, now, 0
+	}
 }
 
 // late is what the newest datagram was late, in nanoseconds.

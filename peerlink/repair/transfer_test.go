@@ -133,3 +133,27 @@ func TestCongestionCostsATransferNoMoreThanWithoutRepair(t *testing.T) {
 		})
 	}
 }
+
+// What stood still for longer than the queue is long must not make that queue's losses
+// look like those of a bad line.
+func TestALineThatStandsStillNowAndThenIsNotTakenForABadOne(t *testing.T) {
+	for _, stall := range []time.Duration{0, 20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
+		t.Run(stall.String(), func(t *testing.T) {
+			for phase := range int64(5) {
+				x := newTransfer(t, NewSender(), 1)
+				x.rate, x.queue, x.oneWay = 10e6, int64(10*time.Millisecond), int64(10*time.Millisecond)
+				x.stands = func() bool {
+					return (x.now+phase*int64(130*time.Millisecond))%int64(time.Second) >= int64(time.Second-stall)
+				}
+				x.transferFor(6 * time.Second)
+				if x.dropped == 0 {
+					t.Error("the queue was never full")
+				}
+				if x.parity > 0 || x.r.queue.lossy() {
+					t.Errorf("%d datagrams of parity; %.0f came while the queue was short and %.0f are said to be lost then, of %d dropped",
+						x.parity, x.r.queue.came, x.r.queue.lost, x.dropped)
+				}
+			}
+		})
+	}
+}
