@@ -49,7 +49,7 @@ type Config struct {
 	// Warm is how often one side asks on a direct path that stands by, unused.
 	Warm time.Duration
 	// Refresh is how often something must go out on a UDP path at least, so that the
-	// NAT keeps its mapping. Any link calls it; it must not block. 0: not known; nil: never known.
+	// NAT keeps its mapping. Any link calls it; it must not block. 0, or nil: not known.
 	Refresh func() time.Duration
 	// Rekey is how old keys become until the side that began their handshake wants
 	// new ones; the other wants them a little later.
@@ -118,6 +118,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Changed == nil {
 		c.Changed = func() {}
+	}
+	if c.Refresh == nil {
+		c.Refresh = func() time.Duration { return 0 }
 	}
 	setDefault(&c.Keepalive, DefaultKeepalive)
 	setDefault(&c.Warm, DefaultWarm)

@@ -51,7 +51,7 @@ const (
 func newLink(d *Directory, peer *Peer) *link {
 	log := d.cfg.Log.Named("link").With("peer", peer.Name())
 	m := newMachine(d.cfg.ID, peer.id, d.cfg.Keepalive, d.cfg.Timeout, rand.Float64)
-	m.warm = d.cfg.Warm
+	m.warm, m.rekey = d.cfg.Warm, d.cfg.Rekey
 	s := newSender(d)
 	l := &link{
 		d: d, peer: peer, log: log, sender: s,
@@ -232,7 +232,7 @@ func (l *link) stage(now time.Time, batch []staged) {
 // observe gathers what the pumps and the other links have published.
 func (l *link) observe() observation {
 	o := observation{
-		relays: l.relays(), staged: l.staging.len() > 0, crowded: len(l.d.Peers()) > fewPeers,
+		relays: l.relays(), staged: l.staging.len() > 0, crowded: len(l.d.Peers()) > fewPeers, refresh: l.d.cfg.Refresh(),
 		sent: l.peer.txPackets.Load() + l.peer.txRelayed.Load(),
 	}
 	newest, data := int64(0), int64(0)

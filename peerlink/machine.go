@@ -19,6 +19,7 @@ type machine struct {
 	keepalive  time.Duration
 	timeout    time.Duration  // until others are told that the peer is gone
 	warm       time.Duration  // between two questions to an idle standby
+	rekey      time.Duration  // see Config.Rekey
 	patience   time.Duration  // until a path that says nothing under traffic is left
 	random     func() float64 // in [0,1)
 
@@ -47,10 +48,11 @@ type machine struct {
 	silence  silence
 
 	usage   usage
-	crowded bool      // there are more than fewPeers
-	upSince time.Time // when the link came up
-	resting bool      // it was let go because nobody used it
-	woken   time.Time // when somebody wanted it again
+	crowded bool          // see observation
+	refresh time.Duration // see observation
+	upSince time.Time     // when the link came up
+	resting bool          // it was let go because nobody used it
+	woken   time.Time     // when somebody wanted it again
 	try     attempt
 	wanted  time.Time // until when there is a reason to connect
 	pause   time.Time // no handshake before
@@ -67,9 +69,10 @@ type observation struct {
 	lastRx   time.Time // of any session; zero: never
 	relays   []relayWay
 	staged   bool
-	crowded  bool      // there are more than fewPeers
-	sent     uint64    // packets for the peer so far
-	lastData time.Time // when a packet came from the peer; zero: never
+	crowded  bool          // there are more than fewPeers
+	refresh  time.Duration // see Config.Refresh
+	sent     uint64        // packets for the peer so far
+	lastData time.Time     // when a packet came from the peer; zero: never
 }
 
 const (
@@ -83,7 +86,7 @@ const (
 func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, random func() float64) *machine {
 	return &machine{
 		self: self, peer: peer, keepalive: keepalive, timeout: timeout, random: random,
-		patience: min(timeout, maxPatience), warm: DefaultWarm,
+		patience: min(timeout, maxPatience), warm: DefaultWarm, rekey: DefaultRekey,
 		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
 		punched: map[packet.Path]bool{}, falls: map[packet.Path]int{},
 	}

@@ -194,7 +194,7 @@ func TestRekeyIsDueForTheInitiatorFirst(t *testing.T) {
 	for _, c := range []struct {
 		initiator bool
 		due       time.Duration
-	}{{true, rekeyAfter}, {false, rekeyAfter + rekeyGrace + rekeyGrace/2}} {
+	}{{true, DefaultRekey}, {false, DefaultRekey + rekeyGrace + rekeyGrace/2}} {
 		b := newBench(t)
 		p := &way{kind: packet.RawTCP}
 		s := b.session(p, c.initiator)

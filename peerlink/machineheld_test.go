@@ -23,8 +23,8 @@ func (w *world) longestPause(l *line, limit time.Duration) (longest time.Duratio
 func TestUDPPathsAreNeverSilentForLongerThanTheNATAllows(t *testing.T) {
 	const allowed = 4 * time.Second
 	for _, follower := range []bool{false, true} {
-		w, _, s := onRelay(t, follower)
-		s.refresh = func() time.Duration { return allowed }
+		w, _, _ := onRelay(t, follower)
+		w.o.refresh = allowed
 		udp, other := udpLine(50*time.Millisecond), udpLine(60*time.Millisecond)
 		w.open(udp)
 		w.open(other)
@@ -41,11 +41,9 @@ func TestUDPPathsAreNeverSilentForLongerThanTheNATAllows(t *testing.T) {
 }
 
 func TestFakeTCPAndUnknownNATsAreHeldAsRarelyAsBefore(t *testing.T) {
-	for name, refresh := range map[string]func() time.Duration{
-		"never known": nil, "not known": func() time.Duration { return 0 }, "long": func() time.Duration { return 5 * time.Minute },
-	} {
-		w, _, s := onRelay(t, false)
-		s.refresh = refresh
+	for name, refresh := range map[string]time.Duration{"not known": 0, "long": 5 * time.Minute} {
+		w, _, _ := onRelay(t, false)
+		w.o.refresh = refresh
 		udp, other := udpLine(50*time.Millisecond), udpLine(60*time.Millisecond)
 		w.open(udp)
 		w.open(other)
@@ -54,8 +52,8 @@ func TestFakeTCPAndUnknownNATsAreHeldAsRarelyAsBefore(t *testing.T) {
 			t.Errorf("%s: asked after %v", name, got)
 		}
 	}
-	w, relay, s := onRelay(t, false)
-	s.refresh = func() time.Duration { return 2 * time.Second }
+	w, relay, _ := onRelay(t, false)
+	w.o.refresh = 2 * time.Second
 	before := w.asked[relay]
 	w.run(time.Minute)
 	if n := w.asked[relay] - before; n > 0 {

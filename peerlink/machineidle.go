@@ -34,13 +34,12 @@ const (
 	idleDirect  = time.Minute
 	idleFollows = 10 * time.Second
 
-	// Keys that sealed next to nothing need not be replaced every two minutes, but
-	// before they end; those that nobody uses need not be replaced at all: with
-	// them a relayed link is let go, and made again on demand.
+	// Keys that sealed next to nothing need not be replaced so often, but before they
+	// end; those that nobody uses need not be replaced at all: with them a relayed
+	// link is let go, and made again on demand.
 	lightDatagrams = 500
 	lightRekey     = expireAfter - time.Minute
 	unusedFor      = 30 * time.Second
-	unusedEnd      = lightRekey
 
 	// connectsFor is how long a link that was let go may take to be back until
 	// others are told that it is down.
@@ -53,7 +52,7 @@ func (m *machine) see(now time.Time, o observation) {
 		m.usage.sent, m.usage.last = o.sent, now
 	}
 	m.usage.last = latest(m.usage.last, o.lastData)
-	m.crowded = o.crowded
+	m.crowded, m.refresh = o.crowded, o.refresh
 }
 
 // unused is for how long no packet went to or came from the peer.
@@ -80,27 +79,36 @@ func (m *machine) askEvery(now time.Time) time.Duration {
 		every /= 2
 	}
 	switch {
-	case m.carrying(now) && m.usage.sent-m.usage.pingedAt >= fewPackets:
-		return every
-	case !m.lazy() && (dialled || now.Sub(m.probe.proved) >= every):
-		return every
+	case m.carrying(now) && m.usage.sent-m.usage.pingedAt >= fewPackets,
+		!m.lazy() && (dialled || now.Sub(m.probe.proved) >= every):
 	case m.path.Kind() == packet.Relay:
 		return 0
+	default:
+		every *= lazyKeepalives
 	}
-	return every * lazyKeepalives
+	return m.hold(m.path, every)
+}
+
+// hold is how often to ask on p: as often as is wanted anyway, or as the NAT needs
+// it to keep the mapping, as exactly as a quiet link ticks. Each side holds its own.
+func (m *machine) hold(p packet.Path, wanted time.Duration) time.Duration {
+	if m.refresh <= 0 || p.Kind() != packet.UDP {
+		return wanted
+	}
+	return min(wanted, max(m.refresh-tickIdle, tickIdle))
 }
 
 // rekeyDue says whether a fresh handshake is due for the current session.
 func (m *machine) rekeyDue(now time.Time) bool {
 	s := m.current
-	if !s.rekeyDue(now, m.jitter) {
+	if !s.rekeyDue(now, m.rekey, m.jitter) {
 		return false
 	}
 	datagrams := s.sealer.counter.Load()
 	if !m.lazy() || datagrams >= rekeyPackets {
 		return true
 	}
-	late := s.rekeyDue(now.Add(rekeyAfter-lightRekey), m.jitter)
+	late := s.rekeyDue(now, lightRekey, m.jitter)
 	if now.Sub(m.usage.last) >= unusedFor {
 		return late && m.path.Kind() != packet.Relay
 	}
@@ -113,7 +121,7 @@ func (m *machine) rest(now time.Time) {
 	if s == nil || !m.usable || m.path.Kind() != packet.Relay || m.try.active() || m.confirming() {
 		return
 	}
-	if m.unused(now) < unusedFor || now.Sub(s.created) < unusedEnd {
+	if m.unused(now) < unusedFor || now.Sub(s.created) < lightRekey {
 		return
 	}
 	m.emit(send{s, m.path, wire.Close{}})

@@ -169,3 +169,17 @@ func TestAnIdleSideIsQuietWhileThePeersQuestionsProveBothDirections(t *testing.T
 		t.Errorf("%d questions although nothing that was sent is known to arrive", n)
 	}
 }
+
+func TestKeysThatSealNextToNothingLastHoweverOftenOthersAreReplaced(t *testing.T) {
+	b := newBench(t)
+	b.m.rekey = 5 * time.Second
+	p := &way{kind: packet.UDP}
+	s := b.up(p)
+	s.initiator, b.m.punched[p] = true, true
+	if b.pass(lightRekey-time.Second, true); count[initiate](b) > 0 {
+		t.Error("replaced early")
+	}
+	if b.pass(2*time.Second, true); count[initiate](b) == 0 {
+		t.Error("not replaced before they end")
+	}
+}

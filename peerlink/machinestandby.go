@@ -36,8 +36,8 @@ const (
 	burstOf    = 8
 
 	standbyFails = 3 // missed in a row, then it is no alternative
-	standbyFresh = 3 // keepalives; unheard for longer, it is none either
-	standbyGone  = 5 // keepalives; unheard for so long, it is closed
+	standbyFresh = 3 // times warm; unheard for longer, it is none either
+	standbyGone  = 5 // times warm; unheard for so long, it is closed
 	mostNeeds    = 16
 	stragglers   = time.Second // how long what was sent before a change may still come
 )
@@ -120,11 +120,6 @@ func (m *machine) dropStandby(s *standby) {
 // tend asks the standbys, when it is time, and drops those that are gone.
 func (m *machine) tend(now time.Time) {
 	s := m.newest()
-	if m.usable {
-		if every := m.refresh(m.path); every > 0 && now.Sub(m.probe.sent) >= every {
-			m.ping(now)
-		}
-	}
 	for i := len(m.standbys) - 1; i >= 0; i-- {
 		b := m.standbys[i]
 		if b.id != 0 && now.Sub(b.asked) >= answerTime(b.meter.RTT()) {
@@ -135,40 +130,16 @@ func (m *machine) tend(now time.Time) {
 		switch {
 		case !b.path.Alive() || now.Sub(b.heard) >= standbyGone*m.warm:
 			m.dropStandby(b)
-		case s != nil && b.id == 0 && now.Sub(b.asked) >= m.tendEvery(now, b):
+		case s != nil && b.id == 0 && now.Sub(b.asked) >= m.hold(b.path, m.tendEvery(now, b)):
 			m.askStandby(now, s, b)
 		}
 	}
 }
 
-// refresh is how often something must go out on p so that the NAT keeps its
-// mapping, as exactly as a quiet link ticks; 0: not known, or not of use. Each side
-// holds its own mapping.
-func (m *machine) refresh(p packet.Path) time.Duration {
-	s := m.newest()
-	if s == nil || s.refresh == nil || p.Kind() != packet.UDP {
-		return 0
-	}
-	every := s.refresh()
-	if every <= 0 {
-		return 0
-	}
-	return max(every-tickIdle, tickIdle)
-}
-
 func answerTime(rtt time.Duration) time.Duration { return max(3*rtt, time.Second/2) }
 
-// tendEvery is how often a standby is asked now.
+// tendEvery is how often the link wants to ask a standby now.
 func (m *machine) tendEvery(now time.Time, b *standby) time.Duration {
-	every := m.wantsEvery(now, b)
-	if refresh := m.refresh(b.path); refresh > 0 {
-		every = min(every, refresh)
-	}
-	return every
-}
-
-// wantsEvery is how often the link itself wants to ask a standby.
-func (m *machine) wantsEvery(now time.Time, b *standby) time.Duration {
 	switch {
 	case m.path == nil || m.usable && m.probe.doubt(now) >= m.suspectAfter():
 		return knockSoon

@@ -115,7 +115,7 @@ func TestRekeyLosesNoPacketUnderReordering(t *testing.T) {
 		}
 		pass(time.Second)
 		s := site.link(seed)
-		if age := s.Handshake.Sub(first); age < 2*rekeyAfter-10*time.Second {
+		if age := s.Handshake.Sub(first); age < 2*DefaultRekey-10*time.Second {
 			t.Errorf("the newest keys are only %v younger than the first", age)
 		}
 		up, down := seed.d.Peer(site.d.cfg.ID).rxPackets.Load(), site.d.Peer(seed.d.cfg.ID).rxPackets.Load()

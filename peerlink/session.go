@@ -12,7 +12,6 @@ import (
 
 // Times of a session's life.
 const (
-	rekeyAfter   = DefaultRekey
 	rekeyGrace   = 20 * time.Second // later by the other side, if the first did not
 	rekeyPackets = 1 << 48
 	openFor      = 180 * time.Second // how long replaced keys still open datagrams
@@ -29,13 +28,11 @@ type session struct {
 	initiator bool      // this node began the handshake
 	epoch     time.Time // what in.last counts from
 	created   time.Time
-	rekey     time.Duration // how old it becomes until the initiator wants another
-	retired   time.Time     // when another took over; zero before
+	retired   time.Time // when another took over; zero before
 	path      packet.Path
-	fromSeed  bool                 // came of a configured seed's handshake
-	refresh   func() time.Duration // Config.Refresh
-	txLoss    lossMeter            // of our datagrams, as the peer reports
-	rxLoss    lossMeter            // of the peer's, as seen here
+	fromSeed  bool      // came of a configured seed's handshake
+	txLoss    lossMeter // of our datagrams, as the peer reports
+	rxLoss    lossMeter // of the peer's, as seen here
 
 	// Of a session that this node initiated, until the peer has used it.
 	confirmed bool
@@ -55,9 +52,7 @@ func (d *Directory) newSession(peer *Peer, r noise.Result, mine, theirs uint32, 
 		hello:   r.Hello,
 		epoch:   d.epoch,
 		created: now,
-		rekey:   d.cfg.Rekey,
 		path:    path,
-		refresh: d.cfg.Refresh,
 	}
 }
 
@@ -71,9 +66,9 @@ func (s *session) lastUse() time.Time {
 	return used
 }
 
-// rekeyDue says whether a fresh handshake is due for the current session.
-func (s *session) rekeyDue(now time.Time, jitter time.Duration) bool {
-	after := s.rekey
+// rekeyDue says whether a fresh handshake is due for the current session, if the
+// initiator wants one after so long.
+func (s *session) rekeyDue(now time.Time, after, jitter time.Duration) bool {
 	if !s.initiator {
 		after += rekeyGrace + jitter
 	}
