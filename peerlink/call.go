@@ -79,8 +79,11 @@ func (l *link) search(now time.Time) {
 }
 
 func (l *link) wantsDirect(now time.Time) bool {
-	return l.traffic.goesOn(now) || len(l.d.Peers()) <= fewPeers
+	return l.traffic.goesOn(now) || !l.d.crowded()
 }
+
+// crowded says whether there are more than fewPeers.
+func (d *Directory) crowded() bool { return len(d.Peers()) > fewPeers }
 
 // opener lets the opener take a step and does what it wants.
 func (l *link) opener(now time.Time, in punch.Input) {

@@ -232,7 +232,7 @@ func (l *link) stage(now time.Time, batch []staged) {
 // observe gathers what the pumps and the other links have published.
 func (l *link) observe() observation {
 	o := observation{
-		relays: l.relays(), staged: l.staging.len() > 0, crowded: len(l.d.Peers()) > fewPeers, refresh: l.d.cfg.Refresh(),
+		relays: l.relays(), staged: l.staging.len() > 0, crowded: l.d.crowded(), refresh: l.d.cfg.Refresh(),
 		sent: l.peer.txPackets.Load() + l.peer.txRelayed.Load(),
 	}
 	newest, data := int64(0), int64(0)

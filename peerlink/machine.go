@@ -69,7 +69,7 @@ type observation struct {
 	lastRx   time.Time // of any session; zero: never
 	relays   []relayWay
 	staged   bool
-	crowded  bool          // there are more than fewPeers
+	crowded  bool          // see Directory.crowded
 	refresh  time.Duration // see Config.Refresh
 	sent     uint64        // packets for the peer so far
 	lastData time.Time     // when a packet came from the peer; zero: never

@@ -78,10 +78,16 @@ func (l *link) measure(now time.Time) {
 		most = min(most, l.d.cfg.MTU+wire.Overhead+repair.Room)
 	}
 	large := l.peer.txLarge.Load()
-	if worth := !m.crowded || !m.lazy() || l.traffic.goesOn(now) || large != l.sizes.large; !worth && !l.sizes.busy(m.path) {
-		l.publish(publish{m.current, m.path})
-		return // in a large mesh most links carry a word of gossip now and then
+	// In a large mesh most links carry a word of gossip now and then.
+	if !m.crowded || !m.lazy() || l.traffic.goesOn(now) || large != l.sizes.large || l.sizes.busy(m.path) {
+		l.probeSizes(now, most, large)
 	}
+	l.publish(publish{m.current, m.path})
+}
+
+// probeSizes asks what size arrives, up to most; large is Peer.txLarge now.
+func (l *link) probeSizes(now time.Time, most int, large uint32) {
+	m := l.m
 	search := l.sizes.of(m.path)
 	search.Bound(leastDatagram, most)
 	probes := search.Step(now, m.meter.RTT(), large != l.sizes.large)
@@ -92,5 +98,4 @@ func (l *link) measure(now time.Time) {
 	if len(probes) > 0 {
 		l.sizes.large = large
 	}
-	l.publish(publish{m.current, m.path})
 }
