@@ -78,7 +78,7 @@ func (l *link) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	defer l.letGo()
-	defer l.closeStandbys()
+	defer l.closeSpare()
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,10 +137,15 @@ func (l *link) leave(ctx context.Context) {
 	}
 }
 
-// closeStandbys ends the paths that the next run of this link does not hear of.
-func (l *link) closeStandbys() {
+// closeSpare ends the paths that the next run of this link does not hear of.
+func (l *link) closeSpare() {
 	for _, b := range l.m.standbys {
 		b.path.Close()
+	}
+	for _, p := range l.m.leaving {
+		if p.path != l.m.direct {
+			p.path.Close()
+		}
 	}
 }
 

@@ -67,3 +67,18 @@ func TestFakeTCPAndUnknownNATsAreHeldAsRarelyAsBefore(t *testing.T) {
 		t.Errorf("fake TCP was asked after %v", got)
 	}
 }
+
+func TestALinkThatEndsLeavesNoPathOpenButTheOneThatItsNextRunFinds(t *testing.T) {
+	w, _, s := onRelay(t, false)
+	direct, beside, left := udpLine(50*time.Millisecond), udpLine(60*time.Millisecond), udpLine(70*time.Millisecond)
+	w.open(direct)
+	w.open(beside)
+	w.run(10 * time.Second)
+	w.m.leaving = append(w.m.leaving, leavingPath{left, w.now}, leavingPath{direct, w.now})
+	l := newLink(w.d, s.in.peer)
+	l.m = w.m
+	l.closeSpare()
+	if direct.dead || !beside.dead || !left.dead {
+		t.Errorf("closed: in use %v, standing by %v, left %v", direct.dead, beside.dead, left.dead)
+	}
+}
