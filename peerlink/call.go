@@ -171,8 +171,11 @@ func (l *link) probed(now time.Time, msg controlled, frames []wire.Frame) {
 	for _, f := range frames {
 		switch f := f.(type) {
 		case wire.Probe:
-			// Should the peer move there, it is as much on demand as what this side opens.
-			l.m.punched[msg.path] = true
+			// Should the peer move there, it is as much on demand as what this side opens;
+			// what the link has already may be a seed's.
+			if !l.m.keeps(msg.path) {
+				l.m.punched[msg.path] = true
+			}
 			l.aside(s.sealer, msg.path, wire.Probed{Probe: f, Seen: msg.path.Remote()})
 			l.opener(now, punch.Asked{Try: f.Try, Path: msg.path})
 		case wire.Probed:

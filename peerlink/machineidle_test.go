@@ -183,3 +183,17 @@ func TestKeysThatSealNextToNothingLastHoweverOftenOthersAreReplaced(t *testing.T
 		t.Error("not replaced before they end")
 	}
 }
+
+func TestAQuestionAboutAPathThatTheLinkHasDoesNotMakeItOneOnDemand(t *testing.T) {
+	b := newBench(t)
+	seeds, other := udpLine(time.Millisecond), udpLine(time.Millisecond)
+	s := b.up(seeds)
+	l := newLink(b.d, s.in.peer)
+	l.m = b.m
+	for _, p := range []*line{seeds, other} {
+		l.probed(b.now, controlled{in: s.in, path: p, aside: true}, []wire.Frame{wire.Probe{Try: 1}})
+	}
+	if b.m.punched[seeds] || !b.m.punched[other] {
+		t.Errorf("on demand: the one in use %v, the other %v", b.m.punched[seeds], b.m.punched[other])
+	}
+}
