@@ -65,15 +65,13 @@ func dying(pid int) bool {
 		for line := range bytes.Lines(status) {
 			// A thread takes the signal from its own set a little before it is marked as
 			// ending; in that of the process it stays.
-			hex, found := bytes.CutPrefix(line, []byte("SigPnd:"))
-			if !found {
-				hex, found = bytes.CutPrefix(line, []byte("ShdPnd:"))
+			field, hex, _ := bytes.Cut(line, []byte(":"))
+			if name := string(field); name != "SigPnd" && name != "ShdPnd" {
+				continue
 			}
-			if found {
-				pending, err := strconv.ParseUint(string(bytes.TrimSpace(hex)), 16, 64)
-				if err == nil && pending&(1<<(unix.SIGKILL-1)) != 0 {
-					return true
-				}
+			pending, err := strconv.ParseUint(string(bytes.TrimSpace(hex)), 16, 64)
+			if err == nil && pending&(1<<(unix.SIGKILL-1)) != 0 {
+				return true
 			}
 		}
 	}

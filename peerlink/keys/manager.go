@@ -92,7 +92,7 @@ func (m *Manager) take(now time.Time, msg message.ToKeys) {
 	case message.Witnessed:
 		r, refusal := m.Book.Roster().Witness(now, m.Self, msg.Advert)
 		if refusal != "" {
-			m.logRefusal(now, "advert conflicts with the roster", msg.Advert.ID, msg.Advert.Name, refusal, "roster", m.Book.Path())
+			m.logRefusal(now, "advert conflicts with the roster", msg.Advert.ID, msg.Advert.Name, refusal)
 			return
 		}
 		m.publish(r)
@@ -109,7 +109,7 @@ func (m *Manager) authorize(now time.Time, q message.Authorize) {
 	if refusal == "" {
 		m.publish(r)
 	} else {
-		m.logRefusal(now, "node refused", q.Hello.ID, q.Hello.Name, refusal, "from", q.From, "roster", m.Book.Path())
+		m.logRefusal(now, "node refused", q.Hello.ID, q.Hello.Name, refusal, "from", q.From)
 	}
 	// A lost answer costs one handshake, which the far side repeats.
 	q.Reply.Offer(message.Authorized{Token: q.Token, Node: q.Hello.ID, Refusal: refusal})
@@ -155,5 +155,5 @@ func (m *Manager) logRefusal(now time.Time, what string, id message.NodeID, name
 		return
 	}
 	m.muted[key] = now
-	m.Log.Warn(what, append([]any{"peer", name, "id", id.Brief(), "reason", refusal}, more...)...)
+	m.Log.Warn(what, append([]any{"peer", name, "id", id.Brief(), "reason", refusal, "roster", m.Book.Path()}, more...)...)
 }
