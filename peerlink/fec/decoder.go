@@ -1,17 +1,21 @@
 package fec
 
+import "slices"
+
 // Decoder keeps what arrived of the newest groups and gives back what is missing
 // of them. Its memory is bounded by the number of groups and bytes given to
-// [NewDecoder]; the oldest group goes first. It belongs to one goroutine.
+// [NewDecoder]: the oldest group that is done goes first, because others may fill more
+// slowly, then the oldest of all. It belongs to one goroutine.
 type Decoder struct {
 	recovered func(key uint64, index int, shard []byte)
 
-	groups   []group // a ring in order of arrival; groups[(first+i)%len]
-	first, n int
-	bytes    int // held by all groups
-	most     int
-	free     [][]byte
-	solver   solver
+	groups     []*group // in order of arrival
+	spare      []*group
+	mostGroups int
+	bytes      int // held by all groups
+	mostBytes  int
+	free       [][]byte
+	solver     solver
 }
 
 // group is what is known of one group.
@@ -31,7 +35,7 @@ type group struct {
 // group; it may keep the bytes no longer than the call lasts, and calls nothing of
 // the decoder.
 func NewDecoder(groups, bytes int, recovered func(key uint64, index int, shard []byte)) *Decoder {
-	return &Decoder{recovered: recovered, groups: make([]group, groups), most: bytes}
+	return &Decoder{recovered: recovered, mostGroups: groups, mostBytes: bytes}
 }
 
 // Data takes packet index of group key, which arrived: head and body count as
@@ -76,37 +80,46 @@ func (d *Decoder) Parity(now int64, key uint64, k, row int, shard []byte) {
 
 // Expire forgets the groups that began before the moment.
 func (d *Decoder) Expire(before int64) {
-	for d.n > 0 && d.groups[d.first].begun < before {
-		d.pop()
+	for len(d.groups) > 0 && d.groups[0].begun < before {
+		d.drop(0)
 	}
 }
 
 // Groups and Bytes are what is held now.
-func (d *Decoder) Groups() int { return d.n }
+func (d *Decoder) Groups() int { return len(d.groups) }
 
 // Bytes see Groups.
 func (d *Decoder) Bytes() int { return d.bytes }
 
 // open finds the group of a key, or begins it.
 func (d *Decoder) open(now int64, key uint64) *group {
-	for i := d.n - 1; i >= 0; i-- {
-		if g := &d.groups[(d.first+i)%len(d.groups)]; g.key == key {
+	for _, g := range slices.Backward(d.groups) {
+		if g.key == key {
 			return g
 		}
 	}
-	for d.n == len(d.groups) || d.n > 0 && d.bytes > d.most {
-		d.pop()
+	if len(d.groups) >= d.mostGroups {
+		d.drop(max(slices.IndexFunc(d.groups, func(g *group) bool { return g.done }), 0))
 	}
-	g := &d.groups[(d.first+d.n)%len(d.groups)]
-	d.n++
+	for len(d.groups) > 0 && d.bytes > d.mostBytes {
+		d.drop(0)
+	}
+	if len(d.spare) == 0 {
+		d.spare = append(d.spare, new(group))
+	}
+	last := len(d.spare) - 1
+	g := d.spare[last]
+	d.spare = d.spare[:last]
 	*g = group{key: key, begun: now}
+	d.groups = append(d.groups, g)
 	return g
 }
 
-func (d *Decoder) pop() {
-	d.close(&d.groups[d.first])
-	d.first = (d.first + 1) % len(d.groups)
-	d.n--
+// drop forgets the i-th group.
+func (d *Decoder) drop(i int) {
+	d.close(d.groups[i])
+	d.spare = append(d.spare, d.groups[i])
+	d.groups = slices.Delete(d.groups, i, i+1)
 }
 
 // close gives the group's memory back; it stays known, so that stragglers do not

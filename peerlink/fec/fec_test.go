@@ -177,6 +177,29 @@ func TestOpenGroupsAreBoundedInNumberAndBytesAndExpire(t *testing.T) {
 	}
 }
 
+func TestAGroupThatFillsSlowlyOutlastsManyThatFillFast(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 2))
+	slow, fast := encode(random, 8, 2), encode(random, 4, 1)
+	rebuilt := map[int]bool{}
+	d := NewDecoder(8, 1<<20, func(key uint64, index int, _ []byte) { rebuilt[index] = key == 0 })
+	key := uint64(0)
+	for i := 2; i < 8; i++ {
+		d.Data(0, 0, i, nil, slow.packets[i])
+		for range 20 {
+			key++
+			for j := range 4 {
+				d.Data(0, key, j, nil, fast.packets[j])
+			}
+			d.Parity(0, key, 4, 0, fast.rows[0])
+		}
+	}
+	d.Parity(0, 0, 8, 0, slow.rows[0])
+	d.Parity(0, 0, 8, 1, slow.rows[1])
+	if len(rebuilt) != 2 || !rebuilt[0] || !rebuilt[1] || d.Groups() > 8 {
+		t.Errorf("rebuilt %v while %d groups of others came and went, %d are kept", rebuilt, key, d.Groups())
+	}
+}
+
 func TestStragglersOfACompleteGroupBeginNothing(t *testing.T) {
 	c := encode(rand.New(rand.NewPCG(9, 1)), 4, 2)
 	rebuilt := 0
