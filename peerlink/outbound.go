@@ -63,14 +63,24 @@ type Sealed struct {
 	Counter uint64
 }
 
-// CounterOf is the counter for a packet that was sealed before and is to be sent
-// again, unchanged: the one that it had, if the session is the same, because
-// equal plaintext under an equal nonce is the same datagram; else a fresh one.
-func (o *Outbound) CounterOf(was Sealed) uint64 {
-	if was.Session == o.Session() {
-		return was.Counter
+// Again is what to seal of a packet that was sealed before. If it was alone, that
+// is the same under the same counter, which makes the same datagram: the peer's
+// replay window knows it. If not, another plaintext under that counter would betray
+// both, and the key that authenticates; so it is the repeat of what was sealed, under
+// a fresh counter. In another session it is a packet like any other. plain is a view
+// of the packet, or, if it is wire.Repairable, was appended to dst.
+func (o *Outbound) Again(dst []byte, a Again) (counter uint64, kind wire.Kind, plain []byte) {
+	switch {
+	case a.Session != o.Session():
+		return o.Begin(1), a.Kind, a.Packet
+	case a.Repeat == nil:
+		return a.Counter, a.Kind, a.Packet
 	}
-	return o.Begin(1)
+	counter = o.Begin(1)
+	if repeat, ok := a.Repeat(dst, a.Counter, counter, a.Kind == wire.DataPartial, a.Packet); ok {
+		return counter, wire.Repairable, repeat
+	}
+	return counter, a.Kind, a.Packet
 }
 
 // Seal writes the datagram that carries plain into dst, whose length must be

@@ -42,11 +42,8 @@ type Peer struct {
 
 // staged is one packet that waits for a key and a path. It owns its bytes.
 type staged struct {
-	kind   wire.Kind
-	packet []byte
-	again  bool // it was sealed before
-	was    Sealed
-	repeat Repeat // under was, if it is not nil
+	Again
+	again bool // it was sealed before; else Sealed says nothing
 }
 
 // Again is a packet that was sent and may not have arrived.
@@ -71,7 +68,8 @@ func (p *Peer) StageAgain(packets []Again) bool {
 	}
 	batch := make([]staged, len(packets))
 	for i, a := range packets {
-		batch[i] = staged{kind: a.Kind, packet: slices.Clone(a.Packet), again: true, was: a.Sealed, repeat: a.Repeat}
+		a.Packet = slices.Clone(a.Packet)
+		batch[i] = staged{Again: a, again: true}
 	}
 	return p.stage(batch)
 }
@@ -102,7 +100,7 @@ func (p *Peer) Outbound() *Outbound { return p.out.Load() }
 // there is a key and a path; being staged is a reason to look for them. False:
 // the link cannot take more now, the packet is dropped and counted.
 func (p *Peer) Stage(kind wire.Kind, packet []byte) bool {
-	return p.stage([]staged{{kind: kind, packet: slices.Clone(packet)}})
+	return p.stage([]staged{{Again: Again{Kind: kind, Packet: slices.Clone(packet)}}})
 }
 
 func (p *Peer) stage(batch []staged) bool {

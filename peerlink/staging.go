@@ -22,7 +22,7 @@ type staging struct {
 func (q *staging) add(batch []staged) (dropped int) {
 	for _, p := range batch {
 		q.queue = append(q.queue, p)
-		q.bytes += len(p.packet)
+		q.bytes += len(p.Packet)
 	}
 	for q.len() > q.maxPackets || q.bytes > q.maxBytes {
 		q.pop()
@@ -42,7 +42,7 @@ func (q *staging) pop() staged {
 	p := q.queue[q.first]
 	q.queue[q.first] = staged{}
 	q.first++
-	q.bytes -= len(p.packet)
+	q.bytes -= len(p.Packet)
 	return p
 }
 
@@ -76,8 +76,8 @@ func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) 
 	}
 	for q.len() > 0 && budget > 0 {
 		p := q.pop()
-		budget -= len(p.packet)
-		if len(p.packet) > out.MaxPacket() {
+		budget -= len(p.Packet)
+		if len(p.Packet) > out.MaxPacket() {
 			out.peer.DroppedTx(1)
 			continue
 		}
@@ -102,20 +102,15 @@ func (q *staging) flush(out *Outbound, t *packet.Train, budget int) (done bool) 
 	return true
 }
 
-// dress is what to seal for a packet. What was sealed before goes in a way that
-// lets the peer drop it if it came then. The plaintext is a view, valid until the
+// dress is what to seal for a packet. The plaintext is a view, valid until the
 // next call.
 func (q *staging) dress(out *Outbound, p *staged) (counter uint64, kind wire.Kind, plain []byte) {
-	switch {
-	case !p.again || p.was.Session != out.Session():
-		return out.Begin(1), p.kind, p.packet
-	case p.repeat == nil:
-		return out.CounterOf(p.was), p.kind, p.packet
+	if !p.again {
+		return out.Begin(1), p.Kind, p.Packet
 	}
-	counter = out.Begin(1)
-	if repeat, ok := p.repeat(q.plain[:0], p.was.Counter, counter, p.kind == wire.DataPartial, p.packet); ok {
-		q.plain = repeat
-		return counter, wire.Repairable, repeat
+	counter, kind, plain = out.Again(q.plain[:0], p.Again)
+	if kind == wire.Repairable {
+		q.plain = plain
 	}
-	return counter, p.kind, p.packet
+	return counter, kind, plain
 }

@@ -178,7 +178,7 @@ func TestStagingIsBoundedInPacketsAndBytesAndSendsInOrder(t *testing.T) {
 	var want []int
 	for i := range 3000 {
 		want = append(want, i%300+1)
-		q.add([]staged{{packet: make([]byte, i%300+1)}})
+		q.add([]staged{{Again: Again{Packet: make([]byte, i%300+1)}}})
 		if q.len() > q.maxPackets || q.bytes > q.maxBytes {
 			t.Fatalf("%d packets of %d bytes wait", q.len(), q.bytes)
 		}
@@ -193,7 +193,7 @@ func TestStagingIsBoundedInPacketsAndBytesAndSendsInOrder(t *testing.T) {
 	}
 	var got []int
 	out.path = &recorder{sink: sink{prefix: 5}, got: &got}
-	q.add([]staged{{packet: make([]byte, 5000)}}) // larger than the path takes
+	q.add([]staged{{Again: Again{Packet: make([]byte, 5000)}}}) // larger than the path takes
 	want = want[len(want)-q.len()+1:]
 	for !q.flush(out, packet.NewTrain(), 1000) {
 		if q.len() == 0 {

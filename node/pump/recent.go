@@ -160,36 +160,29 @@ func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, lim
 // there is a way.
 func (o *Outbound) stageAgain(peer *peerlink.Peer, r *recent, then time.Time) {
 	var all []peerlink.Again
-	r.since(then, func(e *keptPacket, p []byte) {
-		again := peerlink.Again{Sealed: e.was, Kind: e.kind, Packet: p}
-		if e.marked {
-			again.Repeat = o.Repair.repeat
-		}
-		all = append(all, again)
-	})
+	r.since(then, func(e *keptPacket, p []byte) { all = append(all, o.again(e, p)) })
 	r.forget()
 	if !peer.StageAgain(all) {
 		o.Drops.Add(NoRoom, len(all))
 	}
 }
 
-// sendAgain sends a packet once more, on the way that the train is filled for:
-// under its old counter, so that the peer's replay window knows it, or, if that
-// is the counter of a packet with a shim, as the repeat of it. Another plaintext
-// under that counter would betray both, and the key that authenticates.
+// sendAgain sends a packet once more, on the way that the train is filled for.
 func (o *Outbound) sendAgain(e *keptPacket, p []byte) {
-	now := peerlink.Sealed{Session: o.out.Session()}
-	if !e.marked || e.was.Session != now.Session {
-		now.Counter = o.out.CounterOf(e.was)
+	counter, kind, plain := o.out.Again(o.mend.plain[:0], o.again(e, p))
+	if kind == wire.Repairable {
+		o.mend.plain = plain
 	} else {
-		now.Counter = o.out.Begin(1)
-		repeat, ok := o.Repair.repeat(o.mend.plain[:0], e.was.Counter, now.Counter, e.kind == wire.DataPartial, p)
-		if ok {
-			o.mend.plain = repeat
-			o.seal(now.Counter, wire.Repairable, repeat)
-			return
-		}
+		e.was, e.marked = peerlink.Sealed{Session: o.out.Session(), Counter: counter}, false
 	}
-	e.was, e.marked = now, false
-	o.seal(now.Counter, e.kind, p)
+	o.seal(counter, kind, plain)
+}
+
+// again says how a packet was sealed that is to go once more.
+func (o *Outbound) again(e *keptPacket, p []byte) peerlink.Again {
+	a := peerlink.Again{Sealed: e.was, Kind: e.kind, Packet: p}
+	if e.marked {
+		a.Repeat = o.Repair.repeat
+	}
+	return a
 }
