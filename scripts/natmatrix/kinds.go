@@ -13,19 +13,18 @@ type kind struct {
 	routers []lab.RouterConfig // the outermost first
 }
 
-// natKinds is how many of the kinds differ in their NAT alone; they come first.
-const natKinds = 6
-
-// The kinds of site, and the ways of being behind the same router, which are
-// pairs by themselves.
+// The kinds of site, first those that differ in their NAT alone, and the ways of
+// being behind the same router, which are pairs by themselves.
 var (
-	kinds = []kind{
+	nats = []kind{
 		{"none", "no NAT", []lab.RouterConfig{{Kind: lab.NATNone}}},
 		{"full", "full cone", []lab.RouterConfig{{Kind: lab.NATFullCone}}},
 		{"restricted", "restricted", []lab.RouterConfig{{Kind: lab.NATRestricted}}},
 		{"port-restricted", "port-restricted", []lab.RouterConfig{{Kind: lab.NATPortRestricted}}},
 		{"step", "symmetric, steps", []lab.RouterConfig{{Kind: lab.NATStep}}},
 		{"random", "symmetric, random", []lab.RouterConfig{{Kind: lab.NATRandom}}},
+	}
+	kinds = append(slices.Clip(nats), []kind{
 		{"cgnat", "two routers in a row", []lab.RouterConfig{{Kind: lab.NATPortRestricted}, {Kind: lab.NATPortRestricted}}},
 		{"reset", "router that answers with resets", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Unasked: lab.ResetUnasked}}},
 		{"no-filter", "router without an input filter", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Unasked: lab.TakeUnasked}}},
@@ -33,7 +32,7 @@ var (
 		{"udp-slow", "UDP throttled to 1 Mbit/s", []lab.RouterConfig{{Kind: lab.NATPortRestricted, UDP: lab.UDPThrottled}}},
 		{"dual", "port-restricted, and IPv6", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Families: lab.BothFamilies}}},
 		{"ipv6", "IPv6 only", []lab.RouterConfig{{Kind: lab.NATFirewall, Families: lab.OnlyIPv6}}},
-	}
+	}...)
 	together = []kind{
 		{"same", "the same router", []lab.RouterConfig{{Kind: lab.NATPortRestricted}}},
 		{"hairpin", "the same carrier, which hairpins", []lab.RouterConfig{{Kind: lab.NATPortRestricted, Hairpin: true}, {Kind: lab.NATPortRestricted}}},

@@ -110,7 +110,7 @@ func table(results []result) string {
 // matrix has a cell for each pair of those kinds of NAT that were seen.
 func matrix(out *strings.Builder, byPair map[[2]string][]result, seen map[string]bool) {
 	var names []string
-	for _, k := range kinds[:natKinds] {
+	for _, k := range nats {
 		if seen[k.name] {
 			names = append(names, k.name)
 		}
@@ -148,5 +148,5 @@ func list(out *strings.Builder, byPair map[[2]string][]result) {
 }
 
 func inMatrix(k kind) bool {
-	return slices.ContainsFunc(kinds[:natKinds], func(o kind) bool { return o.name == k.name })
+	return slices.ContainsFunc(nats, func(o kind) bool { return o.name == k.name })
 }
