@@ -12,12 +12,12 @@ import (
 // Debian package has the same name.
 const MiniUPnPd = "/usr/sbin/miniupnpd"
 
-// mapsPorts starts the daemon of a router whose devices are there and returns
-// when it answers.
-func (r *NATRouter) mapsPorts(ctx context.Context) error {
-	path := r.lab.file(r.Role + "-miniupnpd.conf")
-	text := fmt.Sprintf(`ext_ifname=wan0
-listening_ip=lan0
+// MiniUPnPdConfig is the daemon's configuration for a router with these devices
+// that maps ports for the hosts of a network inside. Its rules go into the chains
+// upnp, upnp_pre and upnp_post of an inet table of nft.
+func MiniUPnPdConfig(outside, inside, table, hosts string) string {
+	return fmt.Sprintf(`ext_ifname=%s
+listening_ip=%s
 http_port=0
 enable_upnp=yes
 enable_natpmp=yes
@@ -26,14 +26,21 @@ system_uptime=no
 min_lifetime=120
 max_lifetime=86400
 uuid=79c6bdc6-df70-47b3-934b-e0ab002bb1b3
-upnp_table_name=lab
-upnp_nat_table_name=lab
+upnp_table_name=%[3]s
+upnp_nat_table_name=%[3]s
 upnp_forward_chain=upnp
 upnp_nat_chain=upnp_pre
 upnp_nat_postrouting_chain=upnp_post
-allow 1024-65535 %s/24 1024-65535
+allow 1024-65535 %[4]s 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
-`, r.inside.address4(0))
+`, outside, inside, table, hosts)
+}
+
+// mapsPorts starts the daemon of a router whose devices are there and returns
+// when it answers.
+func (r *NATRouter) mapsPorts(ctx context.Context) error {
+	path := r.lab.file(r.Role + "-miniupnpd.conf")
+	text := MiniUPnPdConfig("wan0", "lan0", "lab", r.inside.address4(0)+"/24")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link/nstest"
+	"github.com/openbmx/lightweight-tunnel/scripts/lab"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +25,7 @@ import (
 type home struct {
 	t                     *testing.T
 	host, router, outside *nstest.NS
-	daemon                string // path of miniupnpd
-	config                string // path of its configuration
+	config                string // path of miniupnpd's configuration
 	running               *exec.Cmd
 	ended                 chan struct{} // closed when running has ended
 }
@@ -45,11 +45,10 @@ func newHome(t *testing.T) *home {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	daemon := "/usr/sbin/miniupnpd"
-	if _, err := os.Stat(daemon); err != nil {
+	if _, err := os.Stat(lab.MiniUPnPd); err != nil {
 		t.Skip("needs miniupnpd (scripts/deps.sh test installs it)")
 	}
-	h := &home{t: t, daemon: daemon, router: nstest.New(t), config: filepath.Join(t.TempDir(), "miniupnpd.conf")}
+	h := &home{t: t, router: nstest.New(t), config: filepath.Join(t.TempDir(), "miniupnpd.conf")}
 	h.host = nstest.Behind(t, h.router, gateway+"/24", inside+"/24")
 	h.outside = nstest.Behind(t, h.router, wan+"/24", far+"/24")
 	h.host.Run("ip route add default via " + gateway)
@@ -64,7 +63,7 @@ func newHome(t *testing.T) *home {
 		chain postrouting { type nat hook postrouting priority 100; jump upnp_post; oifname %[1]s masquerade; }
 		chain upnp_post { }
 	}`, h.device(wan), h.device(gateway)), "nft -f ")
-	h.configure(h.device(wan), "")
+	h.configure(h.device(wan))
 	t.Cleanup(func() {
 		h.stop()
 		if t.Failed() {
@@ -76,27 +75,9 @@ func newHome(t *testing.T) *home {
 	return h
 }
 
-// configure writes the daemon's configuration, with one line more.
-func (h *home) configure(wan, more string) {
-	text := fmt.Sprintf(`ext_ifname=%s
-listening_ip=%s
-http_port=0
-enable_upnp=yes
-enable_natpmp=yes
-secure_mode=yes
-system_uptime=no
-min_lifetime=120
-max_lifetime=86400
-uuid=79c6bdc6-df70-47b3-934b-e0ab002bb1b3
-upnp_table_name=home
-upnp_nat_table_name=home
-upnp_forward_chain=upnp
-upnp_nat_chain=upnp_pre
-upnp_nat_postrouting_chain=upnp_post
-%s
-allow 1024-65535 192.168.77.0/24 1024-65535
-deny 0-65535 0.0.0.0/0 0-65535
-`, wan, h.device(gateway), more)
+// configure writes the daemon's configuration.
+func (h *home) configure(wan string) {
+	text := lab.MiniUPnPdConfig(wan, h.device(gateway), "home", "192.168.77.0/24")
 	if err := os.WriteFile(h.config, []byte(text), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
@@ -130,7 +111,7 @@ func (h *home) start() {
 		h.t.Fatal(err)
 	}
 	defer log.Close()
-	h.running = exec.Command(h.daemon, "-d", "-f", h.config, "-P", h.config+".pid")
+	h.running = exec.Command(lab.MiniUPnPd, "-d", "-f", h.config, "-P", h.config+".pid")
 	h.running.Stdout, h.running.Stderr = log, log
 	// It must not survive the test, however that ends: the thread is the router's.
 	h.running.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -85,7 +85,7 @@ func TestARealRouterBehindNATOpensNothing(t *testing.T) {
 			h := newHome(t)
 			device := h.device(wan)
 			h.router.Run("ip addr del "+wan+"/24 dev "+device, "ip addr add 100.64.3.2/24 dev "+device)
-			h.configure(device, "")
+			h.configure(device)
 			h.start()
 			_, port := h.socket()
 			m := h.run(Config{Ports: []Port{port}, Protocols: []Protocol{protocol}})
