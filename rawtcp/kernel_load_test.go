@@ -81,13 +81,12 @@ func blastNode(args []string) (rep report, err error) {
 		}
 	}
 	f := d.path.(*Flow)
-	for end := time.After(10 * time.Second); f.inFlight() > 0; {
-		select {
-		case <-time.After(10 * time.Millisecond):
-			continue
-		case <-end:
-		}
-		break
+	// Looks are counted and not the time: while the machine stands still, nobody can
+	// acknowledge.
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for looks := 0; f.inFlight() > 0 && looks < 100; looks++ {
+		<-look.C
 	}
 	if f.inFlight() > 0 {
 		rep.Error = fmt.Sprintf("%d bytes stay in flight", f.inFlight())
