@@ -228,14 +228,13 @@ const idle = time.Hour
 // wait is how long the loop has nothing to do.
 func (a *actor) wait(now time.Time) time.Duration {
 	wait := idle
-	times := []time.Time{a.plan.next(), a.asks.next(), a.told}
+	times := []time.Time{a.plan.next(), a.asks.next(), a.told, a.lifetime.at}
 	if a.survey != nil { // what is planned has to wait
 		times[0] = time.Time{}
 	}
 	if a.tcp != nil {
 		times[0] = a.tcp.until
 	}
-	times = append(times, a.lifetime.at)
 	for _, t := range times {
 		if !t.IsZero() {
 			wait = min(wait, t.Sub(now))

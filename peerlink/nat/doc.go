@@ -1,10 +1,12 @@
 // Package nat finds out how this node looks from outside: under which endpoints
 // the very socket that carries its data is seen, how the NAT before it maps and
-// filters (RFC 4787, RFC 5780), and what ports it will give out next.
+// filters (RFC 4787, RFC 5780), in what steps it gives out ports, and how long it
+// keeps them.
 //
 // Pure: [Classify] makes a [Behaviour] of what was observed, [HostCandidates] picks
-// the addresses worth publishing, [Message] is what is said. The [Prober] is the actor around them: it asks, publishes a
-// [Report], and answers the questions of others.
+// the addresses worth publishing, [Message] is what is said. The [Prober] is the
+// actor around them: it asks, publishes a [Report], and answers the questions of
+// others.
 //
 // Nodes of a mesh ask each other. Their STUN messages (RFC 8489) travel sealed
 // under the mesh key as datagrams of kind wire.STUN, over whatever path, so that

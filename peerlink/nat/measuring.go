@@ -39,11 +39,10 @@ const (
 type measurement struct {
 	search  lifetimeSearch
 	of      lifetimeKey
-	at      time.Time // when the next step is due; zero: a question is open
+	at      time.Time // when the next step is due; zero: a question is open, or nothing is planned
 	step    lifetimeStep
-	running bool
-	servers []Server // that may still help; the first one does now
-	sockets []packet.Socket
+	servers []Server      // that may still help; the first one does now
+	socket  packet.Socket // the silent one; 0: no measurement is under way
 	mapped  netip.AddrPort
 	silence time.Duration // of the check that comes; 0: it is a control
 	suspect time.Duration // a silence without an answer, until the control is made
@@ -65,10 +64,9 @@ func (a *actor) planLifetime(now time.Time) {
 	}
 	a.endLifetime()
 	a.lifetime.of = of
-	if !r.Behaviour.Forgets() {
-		return
+	if r.Behaviour.Forgets() {
+		a.lifetime.at = now.Add(lifetimeDelay)
 	}
-	a.lifetime.at = now.Add(lifetimeDelay)
 }
 
 // endLifetime forgets the measurement and what it found.
@@ -85,10 +83,10 @@ func (a *actor) endLifetime() {
 func (a *actor) stopLifetime() {
 	m := &a.lifetime
 	a.asks.forgetAll(m)
-	if len(m.sockets) > 0 {
-		a.cfg.Pather.Release(m.sockets)
+	if m.socket != 0 {
+		a.cfg.Pather.Release([]packet.Socket{m.socket})
 	}
-	m.sockets, m.running, m.at = nil, false, time.Time{}
+	m.socket, m.at = 0, time.Time{}
 }
 
 // measureLifetime does the step that is due.
@@ -97,10 +95,10 @@ func (a *actor) measureLifetime(now time.Time) {
 	if m.at.IsZero() || now.Before(m.at) {
 		return
 	}
-	if !m.running {
+	if m.socket == 0 {
 		a.beginLifetime(now)
 	}
-	for m.running && !m.at.IsZero() && !now.Before(m.at) {
+	for m.socket != 0 && !m.at.IsZero() && !now.Before(m.at) {
 		a.stepLifetime(now)
 	}
 	a.transmit(now)
@@ -108,19 +106,19 @@ func (a *actor) measureLifetime(now time.Time) {
 
 func (a *actor) beginLifetime(now time.Time) {
 	m := &a.lifetime
-	m.search, m.servers, m.sent, m.suspect = lifetimeSearch{}, nil, 0, 0
+	m.search, m.servers, m.step, m.silence, m.suspect, m.sent = lifetimeSearch{}, nil, openMapping, 0, 0, 0
 	for _, t := range a.Report().Tried {
 		if t.Server.mesh() && t.Mapped.IsValid() && t.Mapped.Addr().Is4() {
 			m.servers = append(m.servers, t.Server)
 		}
 	}
-	sockets, err := a.cfg.Pather.Sockets(1, false)
-	if err != nil || len(sockets) == 0 || len(m.servers) == 0 {
-		m.sockets = sockets
-		a.retryLifetime(now)
-		return
+	if len(m.servers) > 0 {
+		if sockets, err := a.cfg.Pather.Sockets(1, false); err == nil && len(sockets) == 1 {
+			m.socket = sockets[0]
+			return
+		}
 	}
-	m.sockets, m.running, m.step = sockets, true, openMapping
+	a.retryLifetime(now)
 }
 
 // retryLifetime ends a measurement in vain.
@@ -145,17 +143,15 @@ func (a *actor) stepLifetime(now time.Time) {
 		return
 	}
 	m.at = time.Time{}
-	o := &ask{owner: m, path: nil, mesh: true}
-	socket := m.sockets[0]
+	o, socket := &ask{owner: m, mesh: true}, m.socket
 	if m.step == checkMapping {
 		socket, o.asker = 0, m.mapped
 	}
-	path, err := a.cfg.Pather.Through(socket, m.servers[0].Addr)
-	if err != nil {
+	var err error
+	if o.path, err = a.cfg.Pather.Through(socket, m.servers[0].Addr); err != nil {
 		a.nextServer(now)
 		return
 	}
-	o.path = path
 	o.done = func(now time.Time, got answer) {
 		m.sent += o.tries
 		ok := got.outcome == Answered && got.message.Class == Success

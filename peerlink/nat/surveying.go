@@ -49,15 +49,11 @@ func (a *actor) networkChanged(now time.Time) {
 	a.endSurvey()
 	a.endTCP()
 	a.tcpKnown = Behaviour{}
-	hosts := a.cfg.Hosts()
-	other := !slices.Equal(hosts, a.hosts)
-	if other {
-		a.endLifetime()
-	}
 	r := *a.Report()
-	if other {
+	if hosts := a.cfg.Hosts(); !slices.Equal(hosts, a.hosts) {
+		a.endLifetime()
 		a.hosts = hosts
-		r.Behaviour, r.Mapped4, r.Mapped6, r.Tried = Behaviour{}, netip.AddrPort{}, netip.AddrPort{}, nil
+		r.Behaviour, r.Mapped4, r.Mapped6, r.Lifetime, r.Tried = Behaviour{}, netip.AddrPort{}, netip.AddrPort{}, Lifetime{}, nil
 	}
 	a.publish(r)
 	a.plan.changed(now)
