@@ -71,6 +71,15 @@ func TestWhatIsNotMeasuredHoldsNobodyBack(t *testing.T) {
 	}
 }
 
+// forgetful is a site with three nodes to ask, behind a router that forgets what is
+// silent for so long; 0: never.
+func (w *world) forgetful(kind string, life time.Duration) *site {
+	servers := w.mesh(3)
+	r := *kinds[kind].router
+	r.life = life
+	return w.site(w.homeOf(&r), func(c *Config) { c.Servers = func() []Server { return servers } })
+}
+
 // measured waits until the lifetime is known, and returns how long it took.
 func (s *site) measured() time.Duration {
 	s.w.t.Helper()
@@ -100,11 +109,7 @@ func TestTheProberMeasuresHowLongMappingsLast(t *testing.T) {
 		for _, life := range []time.Duration{20 * time.Second, 31 * time.Second, 125 * time.Second, 305 * time.Second, 24 * time.Hour} {
 			t.Run(fmt.Sprint(name, " ", life), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t)
-					servers := w.mesh(3)
-					r := *c.router
-					r.life = life
-					s := w.site(w.homeOf(&r), func(c *Config) { c.Servers = func() []Server { return servers } })
+					s := newWorld(t).forgetful(name, life)
 					s.surveyed()
 					before := s.sentSoFar()
 					took := s.measured()
@@ -112,7 +117,7 @@ func TestTheProberMeasuresHowLongMappingsLast(t *testing.T) {
 					if l := s.p.Report().Lifetime; !lasts(s.p.Report(), life) {
 						t.Errorf("%v", l)
 					}
-					if n := s.sentSoFar() - before; n > LifetimeRequests || took > time.Hour || s.open() != 0 {
+					if n := s.sentSoFar() - before; n > LifetimeRequests/2 || took > time.Hour || s.open() != 0 {
 						t.Errorf("%d packets in %v, %d sockets left open", n, took, s.open())
 					}
 				})
@@ -124,16 +129,13 @@ func TestTheProberMeasuresHowLongMappingsLast(t *testing.T) {
 func TestALossyLineDoesNotMakeMappingsLookShortLived(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		servers := w.mesh(3)
-		r := *kinds["port-restricted"].router
-		r.life = 125 * time.Second
-		s := w.site(w.homeOf(&r), func(c *Config) { c.Servers = func() []Server { return servers } })
+		s := w.forgetful("port-restricted", 125*time.Second)
 		s.surveyed()
 		w.mu.Lock()
 		w.lostEach = 3
 		w.mu.Unlock()
 		s.measured()
-		if !lasts(s.p.Report(), r.life) {
+		if !lasts(s.p.Report(), 125*time.Second) {
 			t.Errorf("%v", s.p.Report().Lifetime)
 		}
 	})
@@ -142,10 +144,7 @@ func TestALossyLineDoesNotMakeMappingsLookShortLived(t *testing.T) {
 func TestAServerThatGoesAwayIsNotTakenForAForgetfulRouter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		servers := w.mesh(3)
-		r := *kinds["port-restricted"].router
-		r.life = 125 * time.Second
-		s := w.site(w.homeOf(&r), func(c *Config) { c.Servers = func() []Server { return servers } })
+		s := w.forgetful("port-restricted", 125*time.Second)
 		s.surveyed()
 		pass(lifetimeDelay + 40*time.Second) // in the second silence
 		helper := s.p.Report().Tried[0].Server.Addr.Addr()
@@ -154,7 +153,7 @@ func TestAServerThatGoesAwayIsNotTakenForAForgetfulRouter(t *testing.T) {
 		delete(w.hosts, helper)
 		w.mu.Unlock()
 		s.measured()
-		if !lasts(s.p.Report(), r.life) {
+		if !lasts(s.p.Report(), 125*time.Second) {
 			t.Errorf("%v", s.p.Report().Lifetime)
 		}
 		w.mu.Lock()
@@ -166,15 +165,14 @@ func TestAServerThatGoesAwayIsNotTakenForAForgetfulRouter(t *testing.T) {
 func TestWithoutAnybodyWhoHelpsTheLifetimeStaysUnknownAndCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		servers := w.mesh(3)
-		s := w.site(w.homeOf(kinds["port-restricted"].router), func(c *Config) { c.Servers = func() []Server { return servers } })
+		s := w.forgetful("port-restricted", 0)
 		s.surveyed()
 		w.mu.Lock()
 		w.routers[s.router.address].blocked = true // all that comes later is lost
 		w.mu.Unlock()
 		before := s.sentSoFar()
 		pass(lifetimeDelay + 2*time.Minute)
-		if r := s.p.Report(); r.Lifetime.Known() || s.sentSoFar()-before > len(servers)*Transmissions || s.open() != 0 {
+		if r := s.p.Report(); r.Lifetime.Known() || s.sentSoFar()-before > 3*Transmissions || s.open() != 0 {
 			t.Errorf("%v, %d packets, %d sockets", r.Lifetime, s.sentSoFar()-before, s.open())
 		}
 	})
@@ -183,10 +181,7 @@ func TestWithoutAnybodyWhoHelpsTheLifetimeStaysUnknownAndCostsNothing(t *testing
 func TestAnotherNetworkIsMeasuredAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		servers := w.mesh(3)
-		r := *kinds["port-restricted"].router
-		r.life = 40 * time.Second
-		s := w.site(w.homeOf(&r), func(c *Config) { c.Servers = func() []Server { return servers } })
+		s := w.forgetful("port-restricted", 40*time.Second)
 		known := func(r *Report) bool { return r.Lifetime.Known() }
 		s.measured()
 		s.p.NetworkChanged()
