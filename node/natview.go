@@ -28,8 +28,7 @@ func (s source) nat() control.NATView {
 		v.Description = "not looked at: NAT detection is off (-nat-detection=false)"
 	}
 	if r.Lifetime.Known() {
-		least := r.Lifetime.Least.Seconds()
-		v.LifetimeS = &least
+		v.LifetimeS = ptr(r.Lifetime.Least.Seconds())
 	}
 	for _, e := range r.Endpoints() {
 		v.Endpoints = append(v.Endpoints, e.String())
