@@ -39,8 +39,9 @@ func TestThePlanFollowsWhatIsMeasured(t *testing.T) {
 			func(p Plan) bool { return !p.insured() && p.Repeat && p.Spread > 0 }},
 		{"where repeats come too late, bursts are spread over groups", Conditions{Loss: 0.03, Burst: 5, RTT: 400 * time.Millisecond, Rate: rates}, Plan{},
 			func(p Plan) bool {
-				for _, l := range p.Lanes {
-					if l.Depth < 4 || l.Depth > maxDepth || l.Deadline != 100*time.Millisecond || l.losses.unrecovered(l.Data, l.Parity) > leftForGood {
+				for lane, want := range [lanes]Code{{Data: 22, Parity: 5, Depth: 8}, {Data: 12, Parity: 7, Depth: 4}, {Data: 32, Parity: 6, Depth: 8}} {
+					l := p.Lanes[lane]
+					if l.Data != want.Data || l.Parity != want.Parity || l.Depth != want.Depth || l.Deadline != 100*time.Millisecond || l.losses.unrecovered(l.Data, l.Parity) > leftForGood {
 						return false
 					}
 				}
