@@ -16,9 +16,9 @@ type insurer struct {
 	due  int // groups whose rows wait to be sent
 	head []byte
 
-	// The round that is being filled.
+	// The newest round.
 	code     Code
-	count    int    // its packets; 0: it is not open
+	count    int    // its packets; 0: it is not being filled
 	index    uint32 // session
 	base     uint64 // the first packet's counter
 	deadline int64
@@ -28,7 +28,6 @@ type insurer struct {
 type insured struct {
 	encoder fec.Encoder
 	number  uint32
-	index   uint32 // session
 	base    uint64
 	rows    int // to be sent; 0: it is open, or empty
 	row     int // the next
@@ -51,7 +50,7 @@ func (i *insurer) add(now int64, index uint32, counter uint64, c Code, s *Shim, 
 	g := &i.groups[i.count%i.code.Depth]
 	if g.encoder.Count() == 0 {
 		i.number += lanes
-		g.number, g.index, g.base = i.number, index, counter
+		g.number, g.base = i.number, counter
 		g.encoder.Begin(i.code.Parity)
 	}
 	s.Grouped, s.Back, s.Index = true, uint16(counter-g.base), uint8(g.encoder.Count())
@@ -122,7 +121,7 @@ func (i *insurer) next(dst []byte, index uint32, counter uint64) []byte {
 		p := parityRow{
 			back: uint16(counter - g.base), k: uint8(g.encoder.Count()), row: uint8(g.row), shard: g.encoder.Row(g.row),
 		}
-		fits := g.index == index && counter-g.base <= 1<<16-1
+		fits := i.index == index && counter-g.base <= 1<<16-1
 		if g.row++; g.row == g.rows || !fits {
 			e := &i.ended[g.number/lanes%endedGroups]
 			e.number, e.counter = g.number, counter
