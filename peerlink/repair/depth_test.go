@@ -38,8 +38,11 @@ func TestGroupsThatAreFilledInTurnStandARunOfLossesThatOneDoesNot(t *testing.T) 
 }
 
 // farAway makes the round trip of a line 300 ms, as all know.
-func (l *line) farAway() {
-	l.oneWay = int64(150 * time.Millisecond)
+func (l *line) farAway() { l.away(150 * time.Millisecond) }
+
+// away makes the line take oneWay, as all know.
+func (l *line) away(oneWay time.Duration) {
+	l.oneWay = int64(oneWay)
 	l.s.Learn(2 * l.oneWay)
 	l.r.Learn(2 * l.oneWay)
 }
@@ -103,19 +106,28 @@ func TestWhereRepeatsComeLateRunsOfLossesAreSpread(t *testing.T) {
 	}
 }
 
+func TestHoweverLongTheWayARoundEndsBeforeItsGroupsAreForgotten(t *testing.T) {
+	for _, oneWay := range []time.Duration{700 * time.Millisecond, 900 * time.Millisecond} {
+		l := newLine(t, NewSender(), 5)
+		l.away(oneWay)
+		l.loses = l.bursts(0.03, 4)
+		l.steady(5*time.Second, 700, Prompt, 1000)
+		from := uint32(len(l.sent))
+		l.steady(20*time.Second, 700, Prompt, 1000)
+		if v, share := l.s.View(), l.residual(from); v.Depth < 2 || share > 0.005 || l.twice > 0 {
+			t.Errorf("%v: %.3f %% never came, %d came twice under %+v", oneWay, 100*share, l.twice, v)
+		}
+	}
+}
+
 func TestABulkFlowOnALongWayIsPutInOrderAcrossGroups(t *testing.T) {
 	l := newLine(t, NewSender(), 4)
 	l.farAway()
 	l.loses = l.bursts(0.03, 4)
 	l.steady(3*time.Second, 4000, Bulk, 1400)
-	from, overtaken, highest := uint32(len(l.sent)), 0, uint32(0)
+	from := uint32(len(l.sent))
 	l.steady(10*time.Second, 4000, Bulk, 1400)
-	for _, id := range l.order[100+uint32(Bulk)] {
-		if id > from && id < highest {
-			overtaken++
-		}
-		highest = max(highest, id)
-	}
+	overtaken := l.overtaken(100+uint32(Bulk), from)
 	if share := l.residual(from); share > 0.001 || overtaken > 40 || l.twice > 0 {
 		t.Errorf("%.3f %% never came, %d of 40000 were overtaken, %d came twice", 100*share, overtaken, l.twice)
 	}

@@ -3,6 +3,7 @@ package repair
 import (
 	"math"
 	"sort"
+	"time"
 
 	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
 )
@@ -14,9 +15,11 @@ const (
 	// Runs are spread from this mean length on; once they are, down to a lower one.
 	spreadOn, spreadOff = 1.5, 1.3
 	// A round of groups takes this part of the round trip at most, and ends with as much
-	// parity as its packets need: in one burst, so it is not to be long.
-	roundShare = 4
-	maxRound   = 256 // packets
+	// parity as its packets need: in one burst, so it is not to be long. It ends well before
+	// the receiver forgets its groups.
+	roundShare   = 4
+	maxRoundTime = time.Duration(groupLife) * 2 / 3
+	maxRound     = 256 // packets
 	// To add a packet to a row takes as long as to send so much of it.
 	rowCost = 0.004
 )
@@ -41,7 +44,7 @@ func (p *Plan) deep() bool {
 
 // interleaved is the cheapest code of a lane whose groups are filled in turn.
 func (c *Conditions) interleaved(lane Lane, left float64, old Code) Code {
-	round := c.RTT / roundShare
+	round := min(c.RTT/roundShare, maxRoundTime)
 	if old.Depth > 0 && old.Deadline < round*5/4 && round < old.Deadline*5/4 {
 		round = old.Deadline // the round trip was measured anew, not another one
 	}

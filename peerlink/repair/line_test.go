@@ -235,6 +235,19 @@ func (l *line) residual(from uint32) float64 {
 	return float64(lost) / float64(all)
 }
 
+// overtaken counts the packets of a flow, from the one behind id on, that came after a
+// later one.
+func (l *line) overtaken(flow, id uint32) (n int) {
+	highest := uint32(0)
+	for _, came := range l.order[flow] {
+		if came > id && came < highest {
+			n++
+		}
+		highest = max(highest, came)
+	}
+	return n
+}
+
 // added is the given quantile of what packets took longer than the line takes.
 func (l *line) added(from uint32, quantile float64) time.Duration {
 	var delays []int64
