@@ -120,7 +120,7 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 	switch {
 	case s.Repeat:
 		t, original := r.tracker(index), counter-uint64(s.Age)
-		if h := t.hole(original); h != nil {
+		if h := t.hole(original); h != nil && !s.Final {
 			r.learn(now-h.since, s.Again)
 		}
 		if !t.mended(original, &r.queue, r.blind(now)) {

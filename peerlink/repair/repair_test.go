@@ -1,9 +1,12 @@
 package repair
 
 import (
+	"encoding/binary"
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
 func TestACleanLinkCarriesNothingOfRepair(t *testing.T) {
@@ -42,15 +45,7 @@ func TestBulkIsWholeAndInOrderWhateverTheLoss(t *testing.T) {
 			if l.twice != 0 {
 				t.Errorf("%d packets came twice", l.twice)
 			}
-			late := 0
-			highest := uint32(0)
-			for _, id := range l.order[100+uint32(Bulk)] {
-				if id > settled && id < highest {
-					late++
-				}
-				highest = max(highest, id)
-			}
-			if late > 25 {
+			if late := l.overtaken(100+uint32(Bulk), settled); late > 25 {
 				t.Errorf("%d of 25000 packets were overtaken", late)
 			}
 			if r := l.r.held; r != 0 {
@@ -332,5 +327,41 @@ func TestAPacketAmongManyProbesIsRepeatedStill(t *testing.T) {
 	l.run(time.Second, func() {})
 	if _, ok := l.got[5]; !ok || l.repeats == 0 {
 		t.Errorf("the packet that was lost never came, after %d repeats", l.repeats)
+	}
+}
+
+func TestWhatGoesAgainUnaskedDoesNotLookLikeAQuickRepeat(t *testing.T) {
+	l := newLine(t, NewSender(), 6)
+	l.steady(200*time.Millisecond, 500, Prompt, 1000)
+	first, swallowed := l.counter, uint32(len(l.sent))
+	l.loses = func() bool { return true }
+	const n = 20
+	for id := swallowed; id < swallowed+n; id++ {
+		l.packet(id, 100+uint32(Prompt), Prompt, 1000)
+	}
+	l.loses = func() bool { return false }
+	again := uint32(0)
+	l.run(200*time.Millisecond, func() {
+		if again == n {
+			return
+		}
+		p := append(binary.BigEndian.AppendUint32(nil, swallowed+again), make([]byte, 996)...)
+		c := l.next()
+		plain, ok := AppendRepeat(nil, l.now, first+uint64(again), c, true, p)
+		if !ok {
+			t.Fatal("a moment ago is too long ago")
+		}
+		l.enter(datagram{counter: c, kind: wire.Repairable, plain: plain})
+		again++
+	})
+	if share := l.residual(0); share != 0 || l.twice != 0 {
+		t.Fatalf("%.3f %% never came, %d came twice", 100*share, l.twice)
+	}
+	from := uint32(len(l.sent))
+	l.loses = l.independent(0.01)
+	l.steady(6*time.Second, 5000, Bulk, 1400)
+	const settled = 5000
+	if late := l.overtaken(100+uint32(Bulk), from+settled); late > 25 || l.r.giveUp() < 2*oneWay {
+		t.Errorf("%d of 25000 packets were overtaken, holes wait for %v", late, time.Duration(l.r.giveUp()))
 	}
 }

@@ -32,13 +32,14 @@ func (s *Sender) again(now int64, index uint32, counter uint64) []byte {
 
 // AppendRepeat appends to dst what repeats a packet of which no sender has a copy:
 // the content of a wire.Repairable datagram under counter. It went under first of the same
-// session before, and the receiver drops it if it came then. False: that was too
-// long ago for a receiver to tell.
+// session before, and the receiver drops it if it came then. Nobody asked for it, so it
+// says nothing of how long a repeat takes. False: that was too long ago for a receiver
+// to tell.
 func AppendRepeat(dst []byte, now int64, first, counter uint64, partial bool, packet []byte) (plain []byte, ok bool) {
 	if counter-first >= trackSize {
 		return dst, false
 	}
-	s := Shim{Partial: partial, Repeat: true, Again: true, Stamp: stamp(now), Age: uint16(counter - first)}
+	s := Shim{Partial: partial, Repeat: true, Final: true, Stamp: stamp(now), Age: uint16(counter - first)}
 	return append(s.Append(dst), packet...), true
 }
 

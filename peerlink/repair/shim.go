@@ -14,7 +14,7 @@ type Shim struct {
 	Ordered bool // the packet may be held to be put in order
 	Fresh   bool // one of the first of its flow: the flow began at seq rounded down to 256
 	Grouped bool // parity covers it
-	Final   bool // it will not be repeated
+	Final   bool // it will not be repeated; of a repeat: nor was it asked for
 	Repeat  bool // it was sent before
 	Again   bool // and is not the first repeat
 	Hasty   bool // its flow is small or starting: it is held behind holes only, and not for long
