@@ -31,6 +31,7 @@ type machine struct {
 	// Paths.
 	path     packet.Path          // the one taken; nil: none
 	direct   packet.Path          // the newest direct one; nil: none
+	taken    time.Time            // when direct became that
 	ours     map[packet.Path]bool // dialled by this side
 	punched  map[packet.Path]bool // opened through NATs, or proven otherwise
 	falls    map[packet.Path]int  // how often each was left because it had died

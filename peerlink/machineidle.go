@@ -132,7 +132,7 @@ func (m *machine) rest(now time.Time) {
 // link may go back to a relay. One that a seed's actor dialled stays, as does a
 // path beside which such a one stands by.
 func (m *machine) retires(now time.Time, idle time.Duration) bool {
-	return m.crowded && m.usable && m.path == m.direct && m.punched[m.path] && m.unused(now) >= idle &&
+	return m.crowded && m.usable && m.path == m.direct && m.punched[m.path] && min(m.unused(now), now.Sub(m.taken)) >= idle &&
 		!m.try.active() && !m.confirming() &&
 		!slices.ContainsFunc(m.standbys, func(b *standby) bool { return !m.punched[b.path] })
 }

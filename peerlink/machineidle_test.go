@@ -61,6 +61,33 @@ func TestTheSideThatIsNotAskedFollowsThePeerBackToTheRelay(t *testing.T) {
 	}
 }
 
+// Whoever pings a peer asks for a direct path, and nothing but questions takes it.
+func TestADirectPathThatIsJustThereIsGivenItsTimeAndPingsOfUsersAreUse(t *testing.T) {
+	w, relay, s := onRelay(t, false)
+	w.o.crowded = true
+	w.run(5 * idleDirect)
+	direct := udpLine(20 * time.Millisecond)
+	w.open(direct)
+	w.run(idleDirect - 2*time.Second)
+	if w.m.path != direct {
+		t.Fatal("left early")
+	}
+	w.take(func() { w.m.heard(w.now, s.in, direct, []wire.Frame{wire.Ping{ID: pingMark | 1}}, 0) })
+	w.run(idleDirect - 2*time.Second)
+	if w.m.path != direct {
+		t.Fatal("left although the peer's user pings")
+	}
+	w.run(4 * time.Second)
+	if w.m.path != relay {
+		t.Fatal("not left")
+	}
+	w.take(func() { w.m.touch(w.now, s.in, direct) }) // the peer still uses it
+	w.run(idleDirect - 2*time.Second)
+	if w.m.path != direct {
+		t.Error("left again at once")
+	}
+}
+
 func TestADirectPathBesideOneOfASeedStays(t *testing.T) {
 	w, _, _ := onRelay(t, false)
 	w.o.crowded = true

@@ -123,7 +123,7 @@ func (m *machine) setDirect(now time.Time, p packet.Path) {
 	if taken != nil {
 		m.owner = taken.owner
 	}
-	m.direct = p
+	m.direct, m.taken = p, now
 	m.emit(keepDirect{p})
 }
 

@@ -216,6 +216,9 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 			if p != m.path {
 				m.asksOn(now, p)
 			}
+			if f.ID&pingMark != 0 {
+				m.usage.last = now // see link.ping
+			}
 			// Where it came from: a probe of a path asks about that path.
 			m.emit(send{s, p, wire.Pong{ID: f.ID, Time: f.Time}})
 		case wire.Pong:
