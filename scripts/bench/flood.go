@@ -7,12 +7,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"time"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
+	"github.com/openbmx/lightweight-tunnel/scripts/impair"
 	"github.com/openbmx/lightweight-tunnel/scripts/lab"
 )
 
@@ -164,9 +164,7 @@ func startFlood(from *lab.Namespace, packets [][]byte, perSecond int) (*flood, e
 
 func (f *flood) run(messages []ipv4.Message, perSecond float64) {
 	defer close(f.done)
-	// The rate is part of what is measured, as in lab.Stream.
-	runtime.LockOSThread()
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}, 0)
+	impair.Prompt() // the rate is part of what is measured
 	next, credit, last := 0, 0.0, f.began
 	for {
 		select {
@@ -188,12 +186,12 @@ func (f *flood) run(messages []ipv4.Message, perSecond float64) {
 		switch {
 		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.EPERM):
 			n = 1 // that one did not leave, and is not counted
-			f.sent--
 		case err != nil:
 			f.error, f.took = fmt.Errorf("flood: %w", err), time.Since(f.began)
 			return
+		default:
+			f.sent += uint64(n)
 		}
-		f.sent += uint64(n)
 		credit -= float64(n)
 		next = (next + n) % len(messages)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -59,7 +57,11 @@ func (p plan) runJunk(ctx context.Context) (err error) {
 	if err := site.Reaches(reached, c.target); err != nil {
 		return err
 	}
-	port, err := mapped(ctx, site, p.transport)
+	protocol := "tcp"
+	if p.transport == "udp" {
+		protocol = "udp"
+	}
+	port, err := site.MappedPort(ctx, protocol, seedPort)
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (p plan) runJunk(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Printf("| peak RSS (MB) | %.1f |\n", peak)
-	printDrops(os.Stdout, drops, after)
+	printDrops(drops, after)
 	if rate < junkAtLeast*float64(p.rate) {
 		return fmt.Errorf("%.0f packets of junk a second were made, %d were wanted: this machine is too slow or too busy for it", rate, p.rate)
 	}
@@ -125,24 +127,4 @@ func (c *contender) intact(ctx context.Context) (err error) {
 		})
 	}
 	return err
-}
-
-// mapped is the port that a site's router gave the site's flow to the seed.
-func mapped(ctx context.Context, site *lab.Site, transport string) (uint16, error) {
-	protocol := "tcp"
-	if transport == "udp" {
-		protocol = "udp"
-	}
-	out, err := site.Router.Run(ctx, "conntrack", "-L", "-p", protocol, "--dport", strconv.Itoa(seedPort))
-	if err != nil {
-		return 0, err
-	}
-	// ... sport=40000 dport=9000 src=203.0.113.1 dst=203.0.113.11 sport=9000 dport=40000 ...
-	for field := range strings.FieldsSeq(out) {
-		digits, found := strings.CutPrefix(field, "dport=")
-		if port, err := strconv.ParseUint(digits, 10, 16); found && err == nil && port != seedPort {
-			return uint16(port), nil
-		}
-	}
-	return 0, fmt.Errorf("the site's router knows no flow to the seed: %s", out)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -59,21 +57,21 @@ func (p plan) runSoak(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	keys := watchKeys(ctx, c.nodes[0], "right")
+	keys := watchKeys(ctx, c.nodes[0], sides[1])
 	err = p.loads(ctx, c)
 	keys.stop()
 	heard := call.Stop(5 * time.Second)
 	after, dropsErr := c.drops(ctx)
-	if len(heard.Packets) == 0 || dropsErr != nil {
+	if dropsErr != nil {
 		return errors.Join(err, dropsErr)
 	}
 	beside := 0
 	for _, at := range keys.changes {
-		beside += missing(heard.Between(at.Add(-besideChange), at.Add(besideChange)))
+		beside += heard.Between(at.Add(-besideChange), at.Add(besideChange)).Missing()
 	}
 	fmt.Printf("\nBeside the load %d datagrams were sent, %d a second: %d are lost, %d of them within %s of one of %d changes of keys.\n",
-		len(heard.Packets), callRate, missing(heard), beside, besideChange, len(keys.changes))
-	printDrops(os.Stdout, drops, after)
+		len(heard.Packets), callRate, heard.Missing(), beside, besideChange, len(keys.changes))
+	printDrops(drops, after)
 	if beside > 0 {
 		err = errors.Join(err, fmt.Errorf("%d datagrams are lost around changes of keys", beside))
 	}
@@ -115,15 +113,6 @@ func (p plan) loads(ctx context.Context, c *contender) error {
 		return fmt.Errorf("memory grows: at most %.1f MB in the first half, %.1f MB in the second", float64(halves[0])/1e6, float64(halves[1])/1e6)
 	}
 	return nil
-}
-
-func missing(r lab.StreamReport) (n int) {
-	for _, d := range r.Packets {
-		if d.Copies == 0 {
-			n++
-		}
-	}
-	return n
 }
 
 // keyWatch notes when a node begins to use new keys with a peer.
@@ -170,18 +159,18 @@ func (w *keyWatch) stop() {
 }
 
 // printDrops prints what nodes have dropped between two readings.
-func printDrops(w io.Writer, before, after map[string]uint64) {
+func printDrops(before, after map[string]uint64) {
 	none := true
 	for _, reason := range slices.Sorted(maps.Keys(after)) {
 		if n := after[reason] - before[reason]; n > 0 {
 			if none {
-				fmt.Fprintf(w, "\n| dropped by the nodes | |\n|---|---:|\n")
+				fmt.Printf("\n| dropped by the nodes | |\n|---|---:|\n")
 			}
 			none = false
-			fmt.Fprintf(w, "| %s | %d |\n", reason, n)
+			fmt.Printf("| %s | %d |\n", reason, n)
 		}
 	}
 	if none {
-		fmt.Fprintln(w, "The nodes dropped nothing.")
+		fmt.Println("The nodes dropped nothing.")
 	}
 }

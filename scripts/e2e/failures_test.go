@@ -100,13 +100,15 @@ func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 		must(t, err)
 		floods = append(floods, p)
 	}
-	flood("--rand-source", "-S", "-i", "u20")                      // half-open connections
-	flood("--rand-source", "-A", "-P", "-d", "900", "-i", "u40")   // data of nobody's flow
-	flood("--rand-source", "-R", "-i", "u100")                     // resets
-	flood("-2", "--rand-source", "-d", "300", "-i", "u100")        // UDP
-	flood("-a", site.PublicIPv4, "-s", m.mapped(site), "-k", "-A", // the site's own flow, blindly
-		"-P", "-d", "500", "-i", "u100")
-	flood("-a", site.PublicIPv4, "-s", m.mapped(site), "-k", "-R", "-i", "u100")
+	flood("--rand-source", "-S", "-i", "u20")                    // half-open connections
+	flood("--rand-source", "-A", "-P", "-d", "900", "-i", "u40") // data of nobody's flow
+	flood("--rand-source", "-R", "-i", "u100")                   // resets
+	flood("-2", "--rand-source", "-d", "300", "-i", "u100")      // UDP
+	port, err := site.MappedPort(m.ctx, "tcp", 9000)
+	must(t, err)
+	own := []string{"-a", site.PublicIPv4, "-s", fmt.Sprint(port), "-k", "-i", "u100"} // the site's own flow, blindly
+	flood(append(own, "-A", "-P", "-d", "500")...)
+	flood(append(own, "-R")...)
 
 	must(t, client.Wait(m.ctx))
 	for _, p := range floods {
@@ -126,21 +128,4 @@ func TestJunkAtThePortCostsNoConnection(t *testing.T) {
 			t.Errorf("%s was restarted %d times: %s", path, a.Restarts, a.LastError)
 		}
 	})
-}
-
-// mapped is the port that a site's router gave the site's flow to the seed.
-func (m *mesh) mapped(site *lab.Site) string {
-	m.t.Helper()
-	out, err := site.Router.Run(m.ctx, "conntrack", "-L", "-p", "tcp", "--dport", "9000")
-	must(m.t, err)
-	// ... src=192.168.1.2 dst=203.0.113.1 sport=40000 dport=9000 src=203.0.113.1 dst=203.0.113.11 sport=9000 dport=40000 ...
-	for field := range strings.FieldsSeq(out) {
-		if port, found := strings.CutPrefix(field, "dport="); found && port != "9000" {
-			if _, err := strconv.Atoi(port); err == nil {
-				return port
-			}
-		}
-	}
-	m.t.Fatalf("the router knows no flow to the seed: %s", out)
-	return ""
 }

@@ -50,13 +50,7 @@ func TestNewKeysUnderTrafficCostNoPacket(t *testing.T) {
 	}
 	for i, s := range streams {
 		report := s.Stop(5 * time.Second)
-		lost := 0
-		for _, p := range report.Packets {
-			if p.Copies == 0 {
-				lost++
-			}
-		}
-		if lost > 0 || len(report.Packets) < 250 {
+		if lost := report.Missing(); lost > 0 || len(report.Packets) < 250 {
 			t.Errorf("%s, of %d datagrams %d are lost", names[i], len(report.Packets), lost)
 		}
 	}

@@ -3,7 +3,6 @@ package impair
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,10 +47,7 @@ const (
 
 // run carries frames until stop is closed and the bell has been rung.
 func (d *direction) run(stop <-chan struct{}) {
-	// A cable does not compete for the processor with what uses it. Where that
-	// priority is not to be had, times are less exact.
-	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}, 0)
+	Prompt() // a cable does not compete for the processor with what uses it
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	for {
 		d.receive()

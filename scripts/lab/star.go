@@ -3,6 +3,8 @@ package lab
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // StarConfig describes a star. Its zero value is a public network with a server
@@ -52,6 +54,23 @@ type Site struct {
 	// What the LAN is called and which addresses the host on it has.
 	LAN4, LAN6         string // prefixes
 	LANHost4, LANHost6 string
+}
+
+// MappedPort is the port that the site's router gave a flow of the site, of tcp or
+// udp, to a port of somebody outside.
+func (s *Site) MappedPort(ctx context.Context, protocol string, to uint16) (uint16, error) {
+	out, err := s.Router.Run(ctx, "conntrack", "-L", "-p", protocol, "--dport", fmt.Sprint(to))
+	if err != nil {
+		return 0, err
+	}
+	// ... sport=40000 dport=9000 src=203.0.113.1 dst=203.0.113.11 sport=9000 dport=40000 ...
+	for field := range strings.FieldsSeq(out) {
+		digits, found := strings.CutPrefix(field, "dport=")
+		if port, err := strconv.ParseUint(digits, 10, 16); found && err == nil && uint16(port) != to {
+			return uint16(port), nil
+		}
+	}
+	return 0, fmt.Errorf("the site's router knows no %s flow to port %d: %s", protocol, to, out)
 }
 
 // NewStar builds a star.

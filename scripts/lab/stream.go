@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/openbmx/lightweight-tunnel/scripts/impair"
 )
 
 // Stream is a UDP stream at an even pace, as of a call or a game: each datagram
@@ -60,10 +61,7 @@ func StartStream(ctx context.Context, from, to *Namespace, address string, perSe
 }
 
 func (s *Stream) send(every time.Duration) {
-	// The pace is part of what is measured: it must not depend on who else
-	// wants the processor.
-	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-	_ = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1, Flags: unix.SCHED_FLAG_RESET_ON_FORK}, 0)
+	impair.Prompt() // the pace is part of what is measured
 	payload := make([]byte, s.size)
 	for due := time.Now(); ; due = due.Add(every) {
 		if pause := time.Until(due); pause > 0 {
@@ -189,8 +187,11 @@ func (r StreamReport) Between(from, to time.Time) StreamReport {
 
 // Lost is the share that never arrived.
 func (r StreamReport) Lost() float64 {
-	return 1 - float64(len(r.order))/float64(max(1, len(r.Packets)))
+	return float64(r.Missing()) / float64(max(1, len(r.Packets)))
 }
+
+// Missing is how many never arrived.
+func (r StreamReport) Missing() int { return len(r.Packets) - len(r.order) }
 
 // Duplicates is how many copies arrived of what had arrived already.
 func (r StreamReport) Duplicates() (n int) {
