@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -72,5 +73,13 @@ func completePeers(c *cli.Context) {
 			}
 		}
 	}
-	cli.DefaultCompleteWithFlags(c.Command)(c)
+	completeShown(c)
+}
+
+// completeShown is the library's completion, which leaves out hidden switches but
+// no other hidden flags, without these.
+func completeShown(c *cli.Context) {
+	shown := *c.Command
+	shown.Flags = slices.DeleteFunc(slices.Clone(shown.Flags), hidden)
+	cli.DefaultCompleteWithFlags(&shown)(c)
 }

@@ -57,14 +57,16 @@ func visible(all []*cli.Command) (shown []*cli.Command) {
 	return shown
 }
 
+func hidden(f cli.Flag) bool {
+	v, ok := f.(cli.VisibleFlag)
+	return ok && !v.IsVisible()
+}
+
 // textOf describes flags, short names first.
 func textOf(flags []cli.Flag) (all []flagText) {
 	for _, f := range flags {
 		names := f.Names()
-		if names[0] == "help" {
-			continue
-		}
-		if v, ok := f.(cli.VisibleFlag); ok && !v.IsVisible() {
+		if names[0] == "help" || hidden(f) {
 			continue
 		}
 		d, ok := f.(cli.DocGenerationFlag)

@@ -34,6 +34,7 @@ lightweight-tunnel node run -c /etc/lightweight-tunnel/config.json --check      
 			// For measurements of a change of keys under load.
 			&cli.DurationFlag{Name: "rekey-after", Hidden: true, Usage: "agree on new keys so often, instead of every two minutes"},
 		),
+		BashComplete: completeShown,
 		Action: func(c *cli.Context) error {
 			if err := noMore(c, 0); err != nil {
 				return err
