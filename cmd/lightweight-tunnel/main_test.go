@@ -142,6 +142,14 @@ lab       10.0.0.20  suspect  -                        -       -     off   0    
 	}
 }
 
+func TestGroupsThatAreFilledInTurnAreShownBehindTheCode(t *testing.T) {
+	for depth, want := range map[int]string{0: "20+4", 1: "20+4", 6: "20+4x6"} {
+		if got := fecText(control.LinkView{State: control.Up, FECData: 20, FECParity: 4, FECDepth: depth}); got != want {
+			t.Errorf("%d: %s, want %s", depth, got, want)
+		}
+	}
+}
+
 func TestRatesAreBitsPerSecondAndSurviveANewLink(t *testing.T) {
 	link := func(id string, rx, tx uint64) control.PeerView {
 		return control.PeerView{ID: id, Link: control.LinkView{RxBytes: rx, TxBytes: tx}}

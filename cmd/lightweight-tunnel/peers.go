@@ -22,9 +22,9 @@ func peersCommand() *cli.Command {
 	return &cli.Command{
 		Name: "peers", Usage: "show who is in the mesh, and the truth of each link",
 		Description: `STATE is what the mesh says of a node: alive, suspect (silent for a moment), dead, left (said goodbye).
-PATH is how this node reaches it now; "-" until there is traffic for it. RX/s and TX/s are bits per second,
-SEEN is how long ago it was heard. Exit code 3 if something needs a look: a node suspect or dead, a link that
-cannot be made; 0 if all is well.`,
+PATH is how this node reaches it now; "-" until there is traffic for it. FEC 20+4x6 is 4 packets of repair for 20,
+in groups of which 6 are filled in turn. RX/s and TX/s are bits per second, SEEN is how long ago it was heard.
+Exit code 3 if something needs a look: a node suspect or dead, a link that cannot be made; 0 if all is well.`,
 		UsageText: `lightweight-tunnel node peers
 lightweight-tunnel node peers --watch --state alive
 lightweight-tunnel node peers --json | jq -r '.peers[] | select(.link.path == "relay") | .name'`,
