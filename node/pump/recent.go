@@ -9,8 +9,9 @@ import (
 
 // recent keeps copies of the single packets that were last sent to one peer. A
 // dead path swallows what is sent until its death is noticed; then these go
-// again in a way that lets the peer drop those that did arrive. Super-packets are not kept: they are bulk TCP,
-// which repeats by itself, and whose repetitions are single packets.
+// again in a way that lets the peer drop those that did arrive. Super-packets are
+// not kept: they are bulk TCP, which repeats by itself, and whose repetitions are
+// single packets.
 type recent struct {
 	away    *peerlink.Away // the absence that was seen to last
 	buf     []byte         // the packets, around in a circle
