@@ -224,23 +224,15 @@ stats
 
 func TestAFloodPassesWholeAndIsCounted(t *testing.T) {
 	pair, ctx := line(t, "delay=25ms")
-	// What else this machine does may hold one flood up, not each.
-	for try := 1; ; try++ {
-		pair.Line.Reset()
-		got := iperf(t, ctx, pair, "500M", 2, func() {})
-		s := pair.Line.Stats(impair.There)
-		t.Logf("%+v, %+v", got, s)
-		heldUp := s.Host.Overrun + s.Host.Unsent
-		if s.In != s.Out || s.Host.Refused > 0 || heldUp > 0 && try == 5 {
-			t.Errorf("something was lost on a line that loses nothing: %+v", s)
-		}
-		// How fast is for BenchmarkBridge to say; that none passed uncounted is for this.
-		if n := uint64(got.Packets); n < 1000 || s.In.Packets+heldUp < n || s.In.Bytes+heldUp*1442 < n*1442 {
-			t.Errorf("iperf3 sent %d packets of 1442 bytes, the line counted %+v", n, s.In)
-		}
-		if heldUp == 0 || t.Failed() {
-			return
-		}
+	got := iperf(t, ctx, pair, "500M", 2, func() {})
+	s := pair.Line.Stats(impair.There)
+	t.Logf("%+v, %+v", got, s)
+	if s.In != s.Out || s.Host.Overrun+s.Host.Refused+s.Host.Unsent > 0 {
+		t.Errorf("something was lost on a line that loses nothing: %+v", s)
+	}
+	// How fast is for BenchmarkBridge to say; that none passed uncounted is for this.
+	if n := uint64(got.Packets); n < 1000 || s.In.Packets < n || s.In.Bytes < n*1442 {
+		t.Errorf("iperf3 sent %d packets of 1442 bytes, the line counted %+v", n, s.In)
 	}
 }
 

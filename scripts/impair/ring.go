@@ -26,7 +26,7 @@ const (
 
 	ringFrame  = 2048
 	ringBlock  = 128 << 10
-	ringBlocks = 64 // 8 MiB, 4096 frames: 90 ms at 500 Mbit/s of 1400 bytes
+	ringBlocks = 256 // 32 MiB, 16384 frames: 370 ms at 500 Mbit/s of 1400 bytes
 	ringFrames = ringBlock / ringFrame * ringBlocks
 
 	statusKernel       = 0      // TP_STATUS_KERNEL: free for the kernel to fill
