@@ -198,7 +198,7 @@ func TestAMeshOfFiftyNodesIsQuietWhenIdle(t *testing.T) {
 		}
 		seed := m.seed("fra-seed", seedAddress, "10.0.0.1/24", inside)
 		sites := m.sites(49, inside)
-		m.pass(4 * time.Minute) // what nobody uses comes to rest
+		m.pass(2 * time.Minute)
 		gossipBefore := make([][2]int64, len(sites))
 		for i, s := range sites {
 			gossipBefore[i] = s.gossipSent()
