@@ -137,18 +137,32 @@ func (m *machine) retires(now time.Time, idle time.Duration) bool {
 		!slices.ContainsFunc(m.standbys, func(b *standby) bool { return !m.punched[b.path] })
 }
 
-// retire goes back to a relay if nobody uses the direct path.
+// retire goes back to a relay if nobody uses the direct path, and from a relay that
+// is not for words now and then to one that is, see link.wordy.
 func (m *machine) retire(now time.Time) {
-	if !m.retires(now, idleDirect) {
+	retires := m.retires(now, idleDirect)
+	if !retires && !m.detours() {
 		return
 	}
 	m.options = m.options[:0]
 	for _, r := range m.relays {
 		m.options = append(m.options, r.candidate(m.failures[r.path].count))
 	}
-	if i := path.Best(m.options); i >= 0 {
+	i := path.Best(m.options)
+	switch {
+	case i < 0:
+	case retires:
 		m.retireTo(now, m.options[i].Path)
+	default:
+		m.moveTo(now, m.options[i].Path)
 	}
+}
+
+// detours says whether the link goes through a relay that it would not choose now.
+// As always among relays, the node with the smaller ID chooses.
+func (m *machine) detours() bool {
+	return m.crowded && m.usable && m.path.Kind() == packet.Relay && less(m.self, m.peer) && !m.try.active() && !m.confirming() &&
+		!slices.ContainsFunc(m.relays, func(r relayWay) bool { return r.path == m.path })
 }
 
 // retireTo moves to a relay. What the peer still sends on the direct path arrives

@@ -224,3 +224,22 @@ func TestAQuestionAboutAPathThatTheLinkHasDoesNotMakeItOneOnDemand(t *testing.T)
 		t.Errorf("on demand: the one in use %v, the other %v", b.m.punched[seeds], b.m.punched[other])
 	}
 }
+
+func TestALinkLeavesARelayThatIsNotOfferedAnyMore(t *testing.T) {
+	for _, follower := range []bool{false, true} {
+		w, relay, s := onRelay(t, follower)
+		w.o.crowded = true
+		seeds := relayLine(80 * time.Millisecond)
+		offered := relayWay{path: seeds, seed: true, reaches: true, rtt: 80 * time.Millisecond}
+		w.o.relays = append(w.o.relays, offered)
+		w.run(time.Minute)
+		if w.m.path != relay {
+			t.Fatal("it has left a relay that is as good")
+		}
+		w.o.relays = []relayWay{offered}
+		w.run(time.Second)
+		if moved := w.m.path == seeds; moved == follower || w.m.current != s || w.m.state(w.now) != Up {
+			t.Errorf("follower %v: moved %v", follower, moved)
+		}
+	}
+}

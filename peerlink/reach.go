@@ -159,7 +159,18 @@ func (l *link) relays() []relayWay {
 	if !direct {
 		l.noteOnward(now, ways)
 	}
+	if l.wordy(now) && slices.ContainsFunc(ways, func(w relayWay) bool { return w.seed }) {
+		ways = slices.DeleteFunc(ways, func(w relayWay) bool { return !w.seed })
+	}
 	return ways
+}
+
+// wordy says whether the link is for a word now and then, in a large mesh, and
+// works as far as is known. Such words go through seeds, whatever is nearer: through
+// another node they would keep up the paths that it opened on demand.
+func (l *link) wordy(now time.Time) bool {
+	works := l.m.usable && !l.m.doubting(now) || l.m.resting && now.Sub(l.m.woken) < askSoon
+	return works && l.d.crowded() && !l.traffic.goesOn(now)
 }
 
 // noteOnward publishes the best of the ways, for what this node passes on.
