@@ -44,6 +44,10 @@ type Resolver struct {
 	// Set by a Sender that is told to work in a slower mode.
 	noGSO, noPacket atomic.Bool
 
+	// Whoever asks holds it for reading, Close for writing.
+	asking sync.RWMutex
+	closed bool
+
 	// A sender met an interface that went away.
 	lost  atomic.Bool
 	again chan struct{}
@@ -203,8 +207,15 @@ func (r *Resolver) poke() {
 	}
 }
 
-// Close releases the sockets, once Run has returned. Handles keep what they know.
+// Close releases the sockets, once Run has returned and the lookups under way have. Handles
+// keep what they know; new ones are not Ready.
 func (r *Resolver) Close() error {
+	r.asking.Lock()
+	defer r.asking.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
 	if r.handle != nil {
 		r.handle.Close()
 	}

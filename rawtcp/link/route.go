@@ -18,6 +18,11 @@ const OwnProtocol = 0x6c
 // way, the answer is not ready.
 func (r *Resolver) ask(n *NextHop) hop {
 	h := hop{asked: r.ticket.Add(1)}
+	r.asking.RLock()
+	defer r.asking.RUnlock()
+	if r.closed {
+		return h
+	}
 	route, dev := r.route(n.src, n.dst)
 	if dev == nil {
 		return h
