@@ -68,7 +68,7 @@ type Config struct {
 	XDP           bool
 	KernelTune    bool
 	P2P           bool
-	P2PPort       int           // 0: any
+	P2PPort       int           // 0: that of Listen, any if there is none or it is taken
 	P2PTimeout    time.Duration // of one attempt at a direct path
 	P2PKeepalive  time.Duration
 	MeshRouting   bool
