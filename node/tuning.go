@@ -35,9 +35,9 @@ var settings = []setting{
 
 // openTuning reads what an earlier run changed and could not put back.
 func openTuning(values sysctl.Values, file string, log hclog.Logger) *tuning {
-	memory, err := sysctl.Open(file, values)
-	if err != nil {
-		log.Warn("cannot read which sysctls an earlier run changed", "reason", err)
+	memory, damage := sysctl.Open(file, values)
+	for _, err := range damage {
+		log.Warn("cannot put back a sysctl that an earlier run changed", "reason", err)
 	}
 	return &tuning{values: values, memory: memory, log: log}
 }

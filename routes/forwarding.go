@@ -44,11 +44,9 @@ func NewForwarding(cfg ForwardingConfig) (*Forwarding, error) {
 	if cfg.StateDir == "" {
 		return nil, errors.New("forwarding: no state directory")
 	}
-	memory, err := sysctl.Open(filepath.Join(cfg.StateDir, "sysctls.json"), cfg.Sysctls)
-	if err != nil {
-		// A damaged note must not keep the node from running; the values that it
-		// held stay as they are.
-		cfg.Log.Warn("cannot read which sysctls an earlier run changed", "reason", err)
+	memory, damage := sysctl.Open(filepath.Join(cfg.StateDir, "sysctls.json"), cfg.Sysctls)
+	for _, err := range damage { // it must not keep the node from running
+		cfg.Log.Warn("cannot put back a sysctl that an earlier run changed", "reason", err)
 	}
 	return &Forwarding{sysctls: cfg.Sysctls, tune: cfg.Tune, log: cfg.Log, memory: memory, told: map[string]bool{}}, nil
 }

@@ -154,8 +154,8 @@ func TestForwardingThatMayNotBeChangedIsAProblemWithItsRemedy(t *testing.T) {
 
 func TestADamagedNoteOfChangedSysctlsIsHarmless(t *testing.T) {
 	for _, note := range []string{
-		"", "{", `{"boot":"boot-1","changes":[{"name":"net/ipv4/../../kernel/panic","was":"1","set":"0"}]}`,
-		`{"boot":"boot-1","changes":[{"name":"kernel/panic","was":"1","set":"0"}]}`,
+		"", "{", `{"boot":"boot-1","name":"net/ipv4/../../kernel/panic","was":"1","set":"0"}` + "\n",
+		`{"boot":"boot-1","name":"kernel/panic","was":"1","set":"0"}` + "\n",
 	} {
 		dir, k := t.TempDir(), host()
 		k["kernel/panic"], k["net/ipv4/../../kernel/panic"] = "0", "0"

@@ -57,10 +57,12 @@ func findLeftovers(ctx context.Context, cfg Config) (l leftovers) {
 		if _, err := os.Stat(socket); err == nil && !dead(socket) {
 			continue // its node runs
 		}
-		if memory, err := sysctl.Open(m, sysctl.Host{}); err == nil {
-			for _, name := range memory.Changed() {
-				l.sysctls = append(l.sysctls, strings.ReplaceAll(name, "/", ".")+" ("+m+")")
-			}
+		memory, damage := sysctl.Open(m, sysctl.Host{})
+		for _, name := range memory.Changed() {
+			l.sysctls = append(l.sysctls, strings.ReplaceAll(name, "/", ".")+" ("+m+")")
+		}
+		for _, err := range damage {
+			l.sysctls = append(l.sysctls, "that cannot be read ("+err.Error()+")")
 		}
 	}
 	select {
