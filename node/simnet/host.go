@@ -64,13 +64,7 @@ func (h *Host) Addr() netip.Addr {
 func (h *Host) SetAddrs(addrs ...string) {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
-	for _, a := range h.addrs {
-		h.seg.detach(a)
-	}
-	h.addrs = parse(addrs)
-	for _, a := range h.addrs {
-		h.seg.attach(a, h)
-	}
+	h.addrs = h.seg.renumber(h, h.addrs, addrs)
 	for key, f := range h.flows {
 		if !f.accepted && !h.has(key.local.Addr()) {
 			f.end(false, syscall.EADDRNOTAVAIL)

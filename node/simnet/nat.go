@@ -79,13 +79,7 @@ func (r *NAT) forget() {
 func (r *NAT) SetOutside(outside ...string) {
 	r.net.mu.Lock()
 	defer r.net.mu.Unlock()
-	for _, a := range r.outer {
-		r.seg.detach(a)
-	}
-	r.outer = parse(outside)
-	for _, a := range r.outer {
-		r.seg.attach(a, r)
-	}
+	r.outer = r.seg.renumber(r, r.outer, outside)
 	r.forget()
 }
 
@@ -173,6 +167,18 @@ func (r *NAT) refuse(now time.Time, p *wirePacket) {
 	if t.Unasked != DropUnasked && p.kind != wireUDP && p.kind != wireRST {
 		r.net.carry(r, wirePacket{src: p.dst, dst: p.src, kind: wireRST, hops: allHops})
 	}
+}
+
+// renumber gives m other addresses on the segment, in place of those that it had.
+func (s *segment) renumber(m member, had []netip.Addr, addrs []string) []netip.Addr {
+	for _, a := range had {
+		s.detach(a)
+	}
+	has := parse(addrs)
+	for _, a := range has {
+		s.attach(a, m)
+	}
+	return has
 }
 
 // attach makes m reachable under a on the segment, and further up as long as
