@@ -332,10 +332,10 @@ func (l *link) publish(e publish) {
 	if old == nil {
 		old = l.releasing.out
 	}
-	limit := l.sizes.limit(e.path)
+	limit := l.limit(e.path)
 	if old != nil && old.path == e.path && old.sealer == e.s.sealer && old.limit == limit {
 		return
 	}
 	e.path.Adopt()
-	l.send(&Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer, limit: limit})
+	l.send(&Outbound{peer: l.peer, path: e.path, sealer: e.s.sealer, limit: limit, wanted: l.d.cfg.wanted()})
 }

@@ -16,7 +16,8 @@ type Outbound struct {
 	peer   *Peer
 	path   packet.Path
 	sealer *sealer
-	limit  int // bytes of a datagram that are known to arrive; 0: not known
+	limit  int // bytes of a datagram that should be sent; 0: as many as the path takes
+	wanted int // bytes of the largest datagram for which Config.MTU asks; 0: it asks for none
 }
 
 // sealer is the sending half of a session, shared by all snapshots of it.
@@ -50,6 +51,16 @@ func (o *Outbound) MaxDatagram() int {
 		return min(most, o.limit)
 	}
 	return most
+}
+
+// MaxEnvelope is MaxDatagram of one that carries another: Config.MTU speaks of packets,
+// not of what a relay needs around them. Whose packets they are finds out by itself what
+// arrives, unless less is known to.
+func (o *Outbound) MaxEnvelope() int {
+	if o.wanted > 0 && o.limit >= o.wanted {
+		return o.path.MaxDatagram()
+	}
+	return o.MaxDatagram()
 }
 
 // Begin reserves n counters and returns the first. Counters left unused do no harm.

@@ -87,10 +87,10 @@ func (r *RelayPath) Prefix() int {
 	return max(int(r.prefix.Load()), wire.RelayOverhead)
 }
 
-// MaxDatagram is that of the relay's path less the envelope; 0 if it never had one.
+// MaxDatagram is what fits an envelope on the relay's path; 0 if it never had one.
 func (r *RelayPath) MaxDatagram() int {
 	if out := r.direct(); out != nil {
-		r.room.Store(int32(max(out.MaxDatagram()-wire.RelayOverhead, 0)))
+		r.room.Store(int32(max(out.MaxEnvelope()-wire.RelayOverhead, 0)))
 	}
 	return int(r.room.Load())
 }

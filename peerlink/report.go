@@ -37,7 +37,7 @@ func (l *link) show(now time.Time) {
 	}
 	if m.usable {
 		s.Path, s.Endpoint = m.path.Kind().String(), m.path.Remote().String()
-		s.MTU = max((&Outbound{path: m.path, limit: l.sizes.limit(m.path)}).MaxPacket(), 0)
+		s.MTU = max((&Outbound{path: m.path, limit: l.limit(m.path)}).MaxPacket(), 0)
 		if relay, ok := m.path.(*RelayPath); ok {
 			s.Via = relay.via.Name()
 			s.WhyNotDirect = l.whyNotDirect(now, s.Via)

@@ -63,6 +63,23 @@ func (s *sizes) of(p packet.Path) *pmtu.Search {
 	return found
 }
 
+// limit is what should be sent on a path: what arrives there and, as long as that is not
+// known, what Config.MTU asks for. 0: as much as the path takes.
+func (l *link) limit(p packet.Path) int {
+	if found := l.sizes.limit(p); found > 0 {
+		return found
+	}
+	return l.d.cfg.wanted()
+}
+
+// wanted is the largest datagram for which MTU asks, in bytes; 0: it asks for none.
+func (c *Config) wanted() int {
+	if c.MTU <= 0 {
+		return 0
+	}
+	return c.MTU + wire.Overhead + repair.Room
+}
+
 // measure goes on with the search for the size of the path in use, and lets the
 // pumps know what it found.
 func (l *link) measure(now time.Time) {
@@ -74,8 +91,8 @@ func (l *link) measure(now time.Time) {
 	if most <= 0 {
 		return // a relay that is away
 	}
-	if l.d.cfg.MTU > 0 {
-		most = min(most, l.d.cfg.MTU+wire.Overhead+repair.Room)
+	if wanted := l.d.cfg.wanted(); wanted > 0 {
+		most = min(most, wanted)
 	}
 	large := l.peer.txLarge.Load()
 	// In a large mesh most links carry a word of gossip now and then.

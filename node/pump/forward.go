@@ -37,7 +37,7 @@ func (f *forwarder) forward(peers *peerlink.Directory, e wire.Envelope, datagram
 		f.train.Reset(out.Path().Prefix())
 	}
 	n := len(datagram) + wire.RelayOverhead
-	if n > out.MaxDatagram() {
+	if n > out.MaxEnvelope() {
 		f.drops.Add(TooBig, 1)
 		return
 	}
