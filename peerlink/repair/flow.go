@@ -1,6 +1,9 @@
 package repair
 
-import "time"
+import (
+	"time"
+	"unsafe"
+)
 
 // flow puts one flow's packets back in order. A packet is due when as much time
 // has passed since it was sent as one that had to be repeated would have taken;
@@ -33,6 +36,7 @@ const (
 	flowWindow  = 8192 // packets between next and end; a power of two
 	minWindow   = 64
 	maxPlaces   = 1 << 16 // of all flows, 3 MB
+	placeCost   = int(unsafe.Sizeof(place{}))
 	// A flow that starts on a line that loses by itself does not notice that it has filled the
 	// line: its TCP looks for growing delays (HyStart), but repairs blur them, and
 	// losses are mended. If nobody tells it, it ends its start with a queue that overflows
@@ -111,7 +115,7 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 		return
 	}
 	if more := f.lacks(int(ahead) + 1); more > 0 {
-		if r.places+more > maxPlaces { // too much is open at once
+		if r.places+more > maxPlaces || !r.budget.Take(more*placeCost) { // too much is open at once
 			r.flush(f)
 			f.base, f.next, f.end = begin, s.Seq+1, s.Seq+1
 			r.deliver(s.Partial, packet)
@@ -214,7 +218,9 @@ func (r *Receiver) handOn(f *flow, p *place) {
 	r.held -= len(p.buf)
 	r.deliver(p.partial, p.buf)
 	r.free.give(p.buf)
-	*p = place{}
+	if *p = (place{}); r.waiting == 0 && r.budget.Tight() {
+		r.free.forget() // others want for room
+	}
 }
 
 // flush hands on all that a flow holds.

@@ -3,6 +3,7 @@ package repair
 import (
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/fec"
 )
 
@@ -17,10 +18,13 @@ type Receiver struct {
 	flows    map[uint16]*flow
 	decoder  *fec.Decoder
 	free     buffers
-	held     int // bytes in flows
-	waiting  int // packets in flows
-	most     int // of them
-	places   int // of all flows
+	budget   *packet.Budget // of what waits, with all that this takes
+	room     int            // bytes that may wait
+	decoding int            // bytes taken for the decoder
+	held     int            // bytes in flows
+	waiting  int            // packets in flows
+	most     int            // of them
+	places   int            // of all flows
 	swept    int64
 
 	// What is known of the peer's way of sending.
@@ -49,7 +53,7 @@ const (
 	// DefaultWindow is how many packets of a peer may wait to be put in order.
 	DefaultWindow = 5000
 
-	maxHeld      = 6 << 20
+	maxHeld      = 6 << 20 // bytes
 	maxPlayout   = int64(600 * time.Millisecond)
 	neededPeriod = int64(100 * time.Millisecond)
 
@@ -60,8 +64,6 @@ const (
 	blindAfter    = int64(time.Second) // without a stamp
 	blindPackets  = 32                 // that came meanwhile
 	groupLife     = int64(300 * time.Millisecond)
-	openGroups    = 64
-	groupBytes    = 2 << 20
 	usualRTT      = int64(50 * time.Millisecond)
 	firstGiveUp   = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
 	finalGiveUp   = int64(20 * time.Millisecond)  // where only parity helps
@@ -72,7 +74,7 @@ const (
 // which they should reach the kernel. deliver may keep the bytes no longer than the
 // call lasts, and calls nothing of the receiver.
 func NewReceiver(deliver func(partial bool, packet []byte)) *Receiver {
-	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval, parityTime: finalGiveUp, most: DefaultWindow}
+	return &Receiver{deliver: deliver, flows: map[uint16]*flow{}, quiet: askInterval, parityTime: finalGiveUp, most: DefaultWindow, room: maxHeld}
 }
 
 // Limit bounds how many packets may wait to be put in order. Whoever would wait
@@ -80,7 +82,9 @@ func NewReceiver(deliver func(partial bool, packet []byte)) *Receiver {
 func (r *Receiver) Limit(packets int) { r.most = packets }
 
 // crowded says that nothing more may wait.
-func (r *Receiver) crowded() bool { return r.held >= maxHeld || r.waiting >= r.most }
+func (r *Receiver) crowded() bool {
+	return r.held >= r.room || r.waiting >= r.most || r.budget.Spent()
+}
 
 // Seen takes the counter of every datagram that was authenticated, of any kind,
 // before anything else is done with it. False: what it carries is known already.
@@ -132,7 +136,9 @@ func (r *Receiver) Repairable(now int64, index uint32, counter uint64, fresh boo
 		r.insured = true
 		sh := shard{shim: s, offset: s.Back, packet: packet}
 		r.group, r.head = index, sh.appendHead(r.head[:0])
-		r.decoderFor().Data(now, groupKey(index, counter-uint64(s.Back)), int(s.Index), r.head, packet)
+		if r.decodes() {
+			r.decoder.Data(now, groupKey(index, counter-uint64(s.Back)), int(s.Index), r.head, packet)
+		}
 	}
 	if !s.Grouped && !s.Repeat && s.Ordered {
 		r.insured = false
@@ -148,7 +154,9 @@ func (r *Receiver) Parity(now int64, index uint32, counter uint64, plain []byte)
 		return err
 	}
 	r.group, r.now = index, now
-	r.decoderFor().Parity(now, groupKey(index, counter-uint64(p.back)), int(p.k), int(p.row), p.shard)
+	if r.decodes() {
+		r.decoder.Parity(now, groupKey(index, counter-uint64(p.back)), int(p.k), int(p.row), p.shard)
+	}
 	return nil
 }
 
@@ -161,13 +169,6 @@ func (r *Receiver) Beat(now int64, plain []byte) {
 }
 
 func groupKey(index uint32, base uint64) uint64 { return uint64(index)<<32 | base&(1<<32-1) }
-
-func (r *Receiver) decoderFor() *fec.Decoder {
-	if r.decoder == nil {
-		r.decoder = fec.NewDecoder(openGroups, groupBytes, r.rebuilt)
-	}
-	return r.decoder
-}
 
 // rebuilt takes a packet that parity gave back.
 func (r *Receiver) rebuilt(key uint64, _ int, b []byte) {
@@ -288,27 +289,6 @@ func (r *Receiver) Due(now int64) (next int64) {
 		}
 	}
 	return next
-}
-
-// sweep forgets idle flows, and lets go of memory when there are none. It returns
-// when to look again; 0: nothing is kept.
-func (r *Receiver) sweep(now int64) int64 {
-	if now-r.swept >= int64(time.Second) {
-		r.swept = now
-		for slot, f := range r.flows {
-			if f.held == 0 && now-f.last > flowIdle {
-				r.places -= len(f.slots)
-				delete(r.flows, slot)
-			}
-		}
-		if len(r.flows) == 0 && now-r.now > flowIdle {
-			r.free, r.decoder = buffers{}, nil
-		}
-	}
-	if len(r.flows) == 0 && len(r.free.free) == 0 && r.decoder == nil {
-		return 0
-	}
-	return r.swept + flowIdle
 }
 
 // reportDue is when the next report about t is due; 0: not before something comes.

@@ -1,9 +1,17 @@
 package repair
 
+import (
+	"unsafe"
+
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
+)
+
 // ring keeps copies of the newest packets, so that they can be repeated. It grows
-// while packets leave it younger than they may be asked for, up to maxEntries. Its
-// zero value is empty.
+// while packets leave it younger than they may be asked for, up to maxEntries, and
+// while there is room for it. Its zero value is empty.
 type ring struct {
+	budget  *packet.Budget
+	charged int     // bytes taken of it
 	entries []entry // a ring by order of first sending; its length is a power of two
 	head    uint64  // packets ever added
 	found   []where // by counter: a ring that is longer, because not every counter is that of a packet
@@ -35,22 +43,28 @@ const (
 	foundPerEntry = 8
 	maxEntries    = 4096
 	nearEntries   = 512 // while the round trip is short, or not known yet
+
+	usualPacket = 1500 // bytes of room that each entry has at least
+	entryCost   = maxShim + usualPacket + int(unsafe.Sizeof(entry{})+foundPerEntry*unsafe.Sizeof(where{}))
+	// Of what all peers share one takes this part at most.
+	peerShare = 2
 )
 
+// ready says whether packets can be kept, for which it makes room.
+func (r *ring) ready() bool { return len(r.entries) > 0 || r.resize(minEntries) }
+
 // add returns the entry for a packet of n bytes that is sent under counter. The
-// ring grows up to most entries while its oldest is younger than life.
+// ring must be ready; it grows up to most entries while its oldest is younger than
+// life.
 func (r *ring) add(now, life int64, most int, index uint32, counter uint64, n int) *entry {
-	if len(r.entries) == 0 {
-		r.resize(minEntries)
-	}
 	e := &r.entries[r.head&uint64(len(r.entries)-1)]
-	if len(r.entries) < most && e.buf != nil && now-e.sent < life {
-		r.resize(2 * len(r.entries))
+	if len(r.entries) < most && e.buf != nil && now-e.sent < life && r.resize(2*len(r.entries)) {
 		e = &r.entries[r.head&uint64(len(r.entries)-1)]
 	}
 	buf := e.buf
 	if cap(buf) < maxShim+n {
-		buf = make([]byte, maxShim+max(n, 1500))
+		r.charge(max(n-max(cap(buf)-maxShim, usualPacket), 0))
+		buf = make([]byte, maxShim+max(n, usualPacket))
 	}
 	*e = entry{buf: buf[:maxShim+n], index: index, first: counter, last: counter, sent: now}
 	r.head++
@@ -87,7 +101,25 @@ func (r *ring) byNumber(number uint64) *entry {
 	return &r.entries[(number-1)&uint64(len(r.entries)-1)]
 }
 
-func (r *ring) resize(size int) {
+// charge takes n bytes more, however many are left.
+func (r *ring) charge(n int) {
+	r.budget.Charge(n)
+	r.charged += n
+}
+
+// forget drops all packets.
+func (r *ring) forget() {
+	r.budget.Give(r.charged)
+	*r = ring{budget: r.budget}
+}
+
+// resize makes the ring longer. False: there is no room for that.
+func (r *ring) resize(size int) bool {
+	more := (size - len(r.entries)) * entryCost
+	if int64(r.charged+more) > r.budget.Most()/peerShare || !r.budget.Take(more) {
+		return false
+	}
+	r.charged += more
 	old, oldLen := r.entries, uint64(len(r.entries))
 	r.entries, r.found = make([]entry, size), make([]where, foundPerEntry*size)
 	for n := r.head - min(r.head, oldLen) + 1; n <= r.head; n++ {
@@ -95,4 +127,5 @@ func (r *ring) resize(size int) {
 		*e = old[(n-1)&(oldLen-1)]
 		r.note(e, n)
 	}
+	return true
 }

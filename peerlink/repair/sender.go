@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
 
@@ -93,6 +94,14 @@ func NewFixedSender(data, parity int) *Sender {
 	return s
 }
 
+// Bound makes s keep the copies of what it sent within a budget that it may share
+// with others. What there is no room for is left to parity. It is called before
+// anything is added.
+func (s *Sender) Bound(copies *packet.Budget) { s.ring.budget = copies }
+
+// Forget lets go of all copies: s is not used any more.
+func (s *Sender) Forget() { s.ring.forget() }
+
 // numberGroups tells the groups of the lanes apart.
 func (s *Sender) numberGroups() {
 	for lane := range s.parity {
@@ -108,7 +117,8 @@ func (s *Sender) Active(class Class) bool {
 // Add takes a packet that is about to be sent under counter of session index and
 // returns what to send in its place as wire.Repairable. hash tells flows apart.
 func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class Class, partial bool, packet []byte) []byte {
-	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !s.plan.Repeat}
+	keep := s.plan.Repeat && s.ring.ready()
+	shim := Shim{Partial: partial, Stamp: stamp(now), Final: !keep}
 	lane := s.flows.number(now, hash, class, &shim)
 	group := uint32(0)
 	s.rate[lane].count(now)
@@ -125,7 +135,7 @@ func (s *Sender) Add(now int64, index uint32, counter uint64, hash uint32, class
 	if s.lossy(now) {
 		s.beatAt, s.beats = now+firstBeat, 0
 	}
-	if !s.plan.Repeat {
+	if !keep || !s.ring.ready() { // rest may just have let go of it
 		s.scratch = append(shim.Append(s.scratch[:0]), packet...)
 		return s.scratch
 	}
@@ -173,7 +183,9 @@ func (s *Sender) rest(now int64) {
 	if s.fixed || s.calm < calmPackets || now-s.since < long {
 		return
 	}
+	s.ring.forget()
 	*s = Sender{
+		ring: ring{budget: s.ring.budget},
 		plan: Decide(Conditions{Burst: 1}, Plan{}), meter: lossStats{last: s.meter.last, known: s.meter.known},
 		rtt: s.rtt, tokens: maxTokens / 2, flows: s.flows, parity: s.parity, scratch: s.scratch,
 	} // the memory of the ring may be megabytes
@@ -338,7 +350,8 @@ func (s *Sender) forgetCopies(now int64) int64 {
 	if at := s.used + copiesIdle; now < at {
 		return at
 	}
-	s.ring, s.queue, s.first, s.later = ring{}, nil, 0, nil
+	s.ring.forget()
+	s.queue, s.first, s.later = nil, 0, nil
 	return 0
 }
 
