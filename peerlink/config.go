@@ -61,6 +61,8 @@ type Config struct {
 	// there is no key or no path. The oldest is dropped.
 	SendQueue  int
 	QueueBytes int
+	// Staged bounds what is staged for all peers together; nil: nothing does.
+	Staged *packet.Budget
 	// Relay: forward for others. ClientIsolation: do not, whatever Relay says.
 	Relay           bool
 	ClientIsolation bool

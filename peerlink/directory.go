@@ -29,6 +29,7 @@ type Directory struct {
 	peers    atomic.Pointer[peerSet] // written by the peers actor only
 	sessions table
 	box      *actors.Mailbox[message.ToPeers]
+	room     room // for what is staged
 	strange  strangers
 	troubles seedTroubles
 	joined   atomic.Pointer[[]string] // seeds added while running; written by the peers actor only
@@ -60,6 +61,7 @@ func New(cfg Config) (*Directory, error) {
 		epoch: time.Now(),
 		box:   actors.NewMailbox[message.ToPeers]("peers", 512),
 	}
+	d.room.budget = cfg.Staged
 	d.masker = wire.NewMasker(d.keys.Mask)
 	d.outer = wire.NewOuter(d.keys.Outer, d.masker)
 	d.peers.Store(&peerSet{})

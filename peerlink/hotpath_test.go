@@ -38,7 +38,7 @@ func bare(tb testing.TB) (*Directory, *Outbound) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	peer := newPeer(message.NodeID{1}, "peer")
+	peer := newPeer(message.NodeID{1}, "peer", &d.room)
 	d.addPeer(peer)
 	var k [32]byte
 	rand.Read(k[:])

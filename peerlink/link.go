@@ -57,7 +57,7 @@ func newLink(d *Directory, peer *Peer) *link {
 		d: d, peer: peer, log: log, sender: s,
 		m:       m,
 		init:    initiation{sender: s, answers: peer.answers.Ref(), log: log},
-		staging: staging{maxPackets: d.cfg.SendQueue, maxBytes: d.cfg.QueueBytes},
+		staging: staging{maxPackets: d.cfg.SendQueue, maxBytes: d.cfg.QueueBytes, room: &d.room},
 		pings:   map[uint32]pingRequest{},
 	}
 	l.newCalls()
@@ -79,6 +79,7 @@ func (l *link) Run(ctx context.Context) error {
 	defer timer.Stop()
 	defer l.letGo()
 	defer l.closeSpare()
+	defer l.staging.discard()
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,6 +95,7 @@ func (l *link) Run(ctx context.Context) error {
 			l.m.tick(time.Now(), l.observe())
 			l.askAround(time.Now())
 			l.expirePings(time.Now())
+			l.shed()
 			l.release()
 		case <-l.calls.due():
 		}
@@ -117,6 +119,8 @@ func (l *link) nextTick(now time.Time) time.Duration {
 		return tickSearch
 	case l.m.busy() || len(l.pings) > 0:
 		return tickBusy
+	case l.staging.len() > 0 && l.d.room.budget != nil: // others may want for room
+		return tickIdle
 	case l.m.current != nil || now.Before(l.m.wanted) || now.Before(l.asking.sought) || len(l.m.sessions)+len(l.m.leaving) > 0:
 		return tickIdle
 	}
@@ -225,12 +229,22 @@ func (l *link) answer(now time.Time, a answered) {
 func (l *link) stage(now time.Time, batch []staged) {
 	if dropped := l.staging.add(batch); dropped > 0 {
 		l.peer.DroppedTx(dropped)
-		l.d.warnQueueFull(l.peer)
+		l.d.warnQueueFull(l.peer, "raise -send-queue")
 	}
+	l.shed()
 	if !l.release() {
 		l.m.relays = l.relays()
 		l.m.want(now)
 		l.askAround(now)
+	}
+}
+
+// shed keeps what is staged within the link's share of what all may stage.
+func (l *link) shed() {
+	if dropped := l.staging.shed(); dropped > 0 {
+		l.peer.DroppedTx(dropped)
+		l.d.room.shed.Add(uint64(dropped))
+		l.d.warnQueueFull(l.peer, "raise --memory")
 	}
 }
 

@@ -21,6 +21,8 @@ type Peer struct {
 	name    atomic.Pointer[string]
 	box     *actors.Mailbox[toLink]
 	staging *actors.Mailbox[[]staged]
+	room    *room       // of what is staged for all peers
+	gone    atomic.Bool // it left the directory: nobody looks into staging any more
 	answers *actors.Mailbox[answered]
 	away    atomic.Pointer[Away]
 	doubted atomic.Bool                 // the path may be dead
@@ -66,17 +68,20 @@ func (p *Peer) StageAgain(packets []Again) bool {
 	if len(packets) == 0 {
 		return true
 	}
-	batch := make([]staged, len(packets))
-	for i, a := range packets {
-		a.Packet = slices.Clone(a.Packet)
-		batch[i] = staged{Again: a, again: true}
+	batch := make([]staged, 0, len(packets))
+	for _, a := range packets {
+		if s := (staged{Again: a, again: true}); p.roomFor(&s) {
+			s.Packet = slices.Clone(a.Packet)
+			batch = append(batch, s)
+		}
 	}
-	return p.stage(batch)
+	return len(batch) == 0 || p.stage(batch)
 }
 
-func newPeer(id message.NodeID, name string) *Peer {
+func newPeer(id message.NodeID, name string, r *room) *Peer {
 	p := &Peer{
 		id:      id,
+		room:    r,
 		box:     actors.NewMailbox[toLink]("link/"+id.Brief(), 128),
 		staging: actors.NewMailbox[[]staged]("staging/"+id.Brief(), 256),
 		answers: actors.NewMailbox[answered]("answers/"+id.Brief(), 8),
@@ -98,17 +103,41 @@ func (p *Peer) Outbound() *Outbound { return p.out.Load() }
 
 // Stage copies one IP packet into the link's staging queue, to be sent as soon as
 // there is a key and a path; being staged is a reason to look for them. False:
-// the link cannot take more now, the packet is dropped and counted.
+// the link cannot take more now, the packet is dropped and counted. What there is no
+// room for among all that is staged is dropped as well, and counted by
+// [Directory.Shed].
 func (p *Peer) Stage(kind wire.Kind, packet []byte) bool {
-	return p.stage([]staged{{Again: Again{Kind: kind, Packet: slices.Clone(packet)}}})
-}
-
-func (p *Peer) stage(batch []staged) bool {
-	if p.staging.Ref().Offer(batch) {
+	s := staged{Again: Again{Kind: kind, Packet: packet}}
+	if !p.roomFor(&s) {
 		return true
 	}
-	p.txDropped.Add(uint64(len(batch)))
+	s.Packet = slices.Clone(packet)
+	return p.stage([]staged{s})
+}
+
+// roomFor takes the room for a packet that is to be staged, or drops it.
+func (p *Peer) roomFor(s *staged) bool {
+	if p.room.budget.Take(s.cost()) {
+		return true
+	}
+	p.room.shed.Add(1)
+	p.txDropped.Add(1)
 	return false
+}
+
+// stage offers packets, for which there is room, to the link.
+func (p *Peer) stage(batch []staged) bool {
+	took := p.staging.Ref().Offer(batch)
+	if !took {
+		p.txDropped.Add(uint64(len(batch)))
+		for i := range batch {
+			p.room.budget.Give(batch[i].cost())
+		}
+	}
+	if p.gone.Load() {
+		p.forget()
+	}
+	return took
 }
 
 // PathLost tells the link that a path answered [net.ErrClosed], or may have, so

@@ -289,7 +289,7 @@ func (p *peers) ensure(id message.NodeID, name string) *Peer {
 	if name == "" {
 		name = id.Brief()
 	}
-	peer := newPeer(id, name)
+	peer := newPeer(id, name, &p.d.room)
 	p.d.addPeer(peer)
 	p.d.startLink(peer)
 	return peer
@@ -304,6 +304,8 @@ func (p *peers) forgotten(m message.Forgotten) {
 	_ = p.d.sup.Load().StopSoon(linkName(peer))
 	p.d.removePeer(m.Node)
 	p.d.sessions.removePeer(peer)
+	peer.gone.Store(true)
+	peer.forget()
 }
 
 func (p *peers) join(address string) error {

@@ -51,12 +51,13 @@ func (d *Directory) startSeed(address string) {
 	})
 }
 
-// warnQueueFull says, at most once a minute, that staging overflows.
-func (d *Directory) warnQueueFull(p *Peer) {
+// warnQueueFull says, at most once a minute, that staging overflows, and what may be
+// done about it.
+func (d *Directory) warnQueueFull(p *Peer, remedy string) {
 	now, last := d.now(), d.fullSaid.Load()
 	if last != 0 && now-last < int64(time.Minute) || !d.fullSaid.CompareAndSwap(last, max(now, 1)) {
 		return
 	}
-	d.cfg.Log.Named("link").Warn("Send queue full, dropping packet: raise -send-queue, or see why the peer is not connected",
+	d.cfg.Log.Named("link").Warn("Send queue full, dropping packet: "+remedy+", or see why the peer is not connected",
 		"peer", p.Name(), "send_queue", d.cfg.SendQueue)
 }

@@ -12,6 +12,7 @@ import (
 // bytes; the oldest goes first. It belongs to one goroutine.
 type staging struct {
 	maxPackets, maxBytes int
+	room                 *room    // of all links; what is in the queue was taken of it
 	queue                []staged // queue[first:] wait
 	first                int
 	bytes                int
@@ -20,6 +21,9 @@ type staging struct {
 
 // add appends packets and returns how many had to be dropped.
 func (q *staging) add(batch []staged) (dropped int) {
+	if q.len() == 0 && len(batch) > 0 {
+		q.room.links.Add(1)
+	}
 	for _, p := range batch {
 		q.queue = append(q.queue, p)
 		q.bytes += len(p.Packet)
@@ -36,14 +40,39 @@ func (q *staging) add(batch []staged) (dropped int) {
 	return dropped
 }
 
+// shed lets the oldest packets go, while there is little room for all links and this
+// one has more than its share, and returns how many.
+func (q *staging) shed() (dropped int) {
+	for q.len() > 0 && q.room.budget.Tight() && int64(q.cost()) > q.room.share() {
+		q.pop()
+		dropped++
+	}
+	return dropped
+}
+
 func (q *staging) len() int { return len(q.queue) - q.first }
+
+// cost is what the queue takes of the room, in bytes.
+func (q *staging) cost() int { return q.bytes + q.len()*stagedOverhead }
 
 func (q *staging) pop() staged {
 	p := q.queue[q.first]
 	q.queue[q.first] = staged{}
 	q.first++
 	q.bytes -= len(p.Packet)
+	q.room.budget.Give(p.cost())
+	if q.len() == 0 {
+		q.room.links.Add(-1)
+	}
 	return p
+}
+
+// discard drops all that waits.
+func (q *staging) discard() {
+	for q.len() > 0 {
+		q.pop()
+	}
+	q.reset()
 }
 
 // reset gives the memory back once all is sent.

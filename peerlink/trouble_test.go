@@ -174,7 +174,7 @@ func TestJunkReachesNoActor(t *testing.T) {
 
 func TestStagingIsBoundedInPacketsAndBytesAndSendsInOrder(t *testing.T) {
 	_, out := bare(t)
-	q := staging{maxPackets: 1000, maxBytes: 10_000}
+	q := staging{maxPackets: 1000, maxBytes: 10_000, room: new(room)}
 	var want []int
 	for i := range 3000 {
 		want = append(want, i%300+1)
