@@ -38,17 +38,34 @@ type Shared struct {
 	// on with the next. peer may be nil. It must not block.
 	Failed func(peer *peerlink.Peer, err error)
 	Repair *Repair // nil: losses are neither seen nor mended
+	Memory Memory
 	Drops  *Drops
 	Self4  netip.Addr // own overlay addresses, for ICMP errors; invalid: none
 	Self6  netip.Addr
 }
 
+// Memory is what the pumps of a node share to keep packets in. The zero value
+// bounds nothing but what each peer may have.
+type Memory struct {
+	Copies  *packet.Budget // of what was sent, should it have to go again
+	Waiting *packet.Budget // what came, to be put in order or for parity
+}
+
 // dropLeft forgets what a pump keeps for peers that have left.
-func dropLeft[T any](known *peerlink.Directory, kept map[*peerlink.Peer]T) {
-	for p := range kept {
+func dropLeft[T interface{ Forget() }](known *peerlink.Directory, kept map[*peerlink.Peer]T) {
+	for p, what := range kept {
 		if known.Peer(p.ID()) != p {
+			what.Forget()
 			delete(kept, p)
 		}
+	}
+}
+
+// dropAll forgets what a pump keeps for all peers.
+func dropAll[T interface{ Forget() }](kept map[*peerlink.Peer]T) {
+	for p, what := range kept {
+		what.Forget()
+		delete(kept, p)
 	}
 }
 
@@ -89,6 +106,7 @@ type Outbound struct {
 	kept     map[*peerlink.Peer]*recent
 	recalled *peerlink.Peer // whose packets are in recent
 	recent   *recent
+	madeWay  time.Time
 	began    time.Time // of the burst
 	counter  uint64    // of the piece that was sealed last
 	marked   bool      // it was sealed with a shim
@@ -115,6 +133,7 @@ func NewOutbound(s Shared, dev Device, reply Sink) *Outbound {
 // Run pumps until ctx ends or the device fails.
 func (o *Outbound) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, o.dev.Wake)()
+	defer func() { dropAll(o.kept); dropAll(o.mend.senders) }()
 	if o.repairing() {
 		defer o.Repair.join(&o.mend.box)()
 		defer o.mend.alarm.stop()
@@ -193,8 +212,8 @@ func (o *Outbound) handle(b []byte) {
 	switch o.split.load(h, p, in, limit) {
 	case pass:
 		o.send(out)
-		if o.split.one {
-			o.recall(peer).keep(o.began, peerlink.Sealed{Session: out.Session(), Counter: o.counter}, o.marked, o.split.kind, p)
+		if o.split.one && !o.recall(peer).keep(o.began, peerlink.Sealed{Session: out.Session(), Counter: o.counter}, o.marked, o.split.kind, p) {
+			o.makeWay()
 		}
 	case malformed:
 		o.Drops.Add(BadPacket, 1)

@@ -2,7 +2,9 @@ package pump
 
 import (
 	"time"
+	"unsafe"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
@@ -14,10 +16,11 @@ import (
 // single packets.
 type recent struct {
 	away    *peerlink.Away // the absence that was seen to last
+	budget  *packet.Budget // of all peers
 	buf     []byte         // the packets, around in a circle
 	next    int            // where in buf the next one goes
-	entries [maxRecent]keptPacket
-	first   int // of entries, around in a circle
+	entries []keptPacket   // around in a circle as well
+	first   int
 	n       int
 }
 
@@ -34,24 +37,34 @@ const (
 	recentFor   = 4 * time.Second // longer than a death takes to be noticed
 	leastRecent = 8 << 10         // bytes
 	mostRecent  = 256 << 10
+	fewRecent   = 32 // packets
+	keptCost    = int(unsafe.Sizeof(keptPacket{}))
 )
 
-// keep copies p, forgetting the oldest packets in its way.
-func (r *recent) keep(now time.Time, was peerlink.Sealed, marked bool, kind wire.Kind, p []byte) {
+// keep copies p, forgetting the oldest packets in its way. False: there is no room
+// for any packet of this peer.
+func (r *recent) keep(now time.Time, was peerlink.Sealed, marked bool, kind wire.Kind, p []byte) bool {
 	if len(p) > mostRecent {
-		return
+		return true
 	}
 	if r.buf == nil {
-		r.buf = make([]byte, leastRecent)
+		if !r.budget.Take(leastRecent + fewRecent*keptCost) {
+			return false
+		}
+		r.buf, r.entries = make([]byte, leastRecent), make([]keptPacket, fewRecent)
 	}
 	for !r.makeRoom(now, len(p)) {
 		r.grow()
 	}
 	at := r.next
 	r.next += copy(r.buf[at:], p)
-	r.entries[(r.first+r.n)%maxRecent] = keptPacket{at: now, off: at, end: r.next, kind: kind, was: was, marked: marked}
+	*r.entry(r.n) = keptPacket{at: now, off: at, end: r.next, kind: kind, was: was, marked: marked}
 	r.n++
+	return true
 }
+
+// entry is the i-th of what is kept.
+func (r *recent) entry(i int) *keptPacket { return &r.entries[(r.first+i)%len(r.entries)] }
 
 // makeRoom finds n bytes behind next. False: a packet that is young stands there,
 // and buf may become larger.
@@ -74,29 +87,46 @@ func (r *recent) makeRoom(now time.Time, n int) bool {
 		}
 		r.drop()
 	}
-	if r.n == maxRecent {
-		r.drop()
+	if more := len(r.entries); r.n == more {
+		if more < maxRecent && r.young(now) && r.budget.Take(more*keptCost) {
+			r.lengthen(2 * more)
+		} else {
+			r.drop()
+		}
 	}
 	return true
 }
 
-func (r *recent) oldest() *keptPacket { return &r.entries[r.first] }
+func (r *recent) oldest() *keptPacket { return r.entry(0) }
 
 // wanted says whether buf should rather grow than lose the oldest packet.
 func (r *recent) wanted(now time.Time) bool {
-	return len(r.buf) < mostRecent && now.Sub(r.oldest().at) < recentFor
+	return len(r.buf) < mostRecent && r.young(now) && r.budget.Fits(len(r.buf))
 }
 
+// young says whether the oldest packet may have to go again.
+func (r *recent) young(now time.Time) bool { return now.Sub(r.oldest().at) < recentFor }
+
 func (r *recent) drop() {
-	r.first = (r.first + 1) % maxRecent
+	r.first = (r.first + 1) % len(r.entries)
 	r.n--
+}
+
+// lengthen makes place for so many entries.
+func (r *recent) lengthen(entries int) {
+	all := make([]keptPacket, entries)
+	for i := range r.n {
+		all[i] = *r.entry(i)
+	}
+	r.entries, r.first = all, 0
 }
 
 func (r *recent) grow() {
 	old := r.buf
 	r.buf, r.next = make([]byte, min(2*len(old), mostRecent)), 0
+	r.budget.Charge(len(r.buf) - len(old))
 	for i := range r.n {
-		e := &r.entries[(r.first+i)%maxRecent]
+		e := r.entry(i)
 		n := copy(r.buf[r.next:], old[e.off:e.end])
 		e.off, e.end = r.next, r.next+n
 		r.next = e.end
@@ -112,13 +142,16 @@ func (r *recent) since(then time.Time, each func(e *keptPacket, p []byte)) {
 		r.drop()
 	}
 	for i := range r.n {
-		e := &r.entries[(r.first+i)%maxRecent]
+		e := r.entry(i)
 		each(e, r.buf[e.off:e.end])
 	}
 }
 
-// forget drops everything.
-func (r *recent) forget() { r.n, r.next = 0, 0 }
+// Forget drops everything.
+func (r *recent) Forget() {
+	r.budget.Give(len(r.buf) + len(r.entries)*keptCost)
+	*r = recent{away: r.away, budget: r.budget}
+}
 
 // recall returns what is kept for peer.
 func (o *Outbound) recall(peer *peerlink.Peer) *recent {
@@ -128,11 +161,25 @@ func (o *Outbound) recall(peer *peerlink.Peer) *recent {
 	r := o.kept[peer]
 	if r == nil {
 		dropLeft(o.Peers, o.kept)
-		r = &recent{away: peer.Away()}
+		r = &recent{away: peer.Away(), budget: o.Memory.Copies}
 		o.kept[peer] = r
 	}
 	o.recalled, o.recent = peer, r
 	return r
+}
+
+// makeWay lets go of what is kept for peers to which nothing was sent lately, since
+// there is no room for another one; now and then.
+func (o *Outbound) makeWay() {
+	if o.began.Sub(o.madeWay) < recentFor {
+		return
+	}
+	o.madeWay = o.began
+	for _, r := range o.kept {
+		if r.n > 0 && o.began.Sub(r.entry(r.n-1).at) > recentFor {
+			r.Forget()
+		}
+	}
 }
 
 // afterAbsence sends again what a path swallowed before it was found dead. out
@@ -162,7 +209,7 @@ func (o *Outbound) afterAbsence(peer *peerlink.Peer, out *peerlink.Outbound, lim
 func (o *Outbound) stageAgain(peer *peerlink.Peer, r *recent, then time.Time) {
 	var all []peerlink.Again
 	r.since(then, func(e *keptPacket, p []byte) { all = append(all, o.again(e, p)) })
-	r.forget()
+	r.Forget()
 	if !peer.StageAgain(all) {
 		o.Drops.Add(NoRoom, len(all))
 	}

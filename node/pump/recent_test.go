@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/peerlink"
 	"github.com/openbmx/lightweight-tunnel/peerlink/wire"
 )
@@ -71,7 +72,7 @@ func TestWhatWentAgainIsKeptUntilItIsKnownToHaveArrived(t *testing.T) {
 	if first, n := again(start.Add(8*time.Second), 3); first != 8 || n != 2 {
 		t.Errorf("the third time %d packets from %d on", n, first)
 	}
-	if r.forget(); r.n != 0 {
+	if r.Forget(); r.n != 0 {
 		t.Error("nothing is forgotten")
 	}
 }
@@ -109,6 +110,36 @@ func TestKeepingAllocatesNothingOnceItsSizeIsFound(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(1000, keep); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestWhatIsKeptFitsTheBudgetAndTheNewestStays(t *testing.T) {
+	budget := packet.NewBudget(100 << 10)
+	var busy [4]recent
+	for i := range busy {
+		busy[i].budget = budget
+	}
+	now := time.Unix(1_700_000_000, 0)
+	for i := range 4000 {
+		now = now.Add(time.Millisecond)
+		if r := &busy[i%len(busy)]; !r.keep(now, peerlink.Sealed{}, false, wire.Data, numbered(i, 1000)) || budget.Held() > budget.Most() {
+			t.Fatalf("packet %d: %d of %d bytes are taken", i, budget.Held(), budget.Most())
+		}
+	}
+	for i := range busy {
+		if r := &busy[i]; r.n < 5 || r.entry(r.n-1).at != now.Add(time.Duration(i+1-len(busy))*time.Millisecond) {
+			t.Errorf("of peer %d %d packets are kept", i, r.n)
+		}
+		busy[i].Forget()
+	}
+	if budget.Held() != 0 {
+		t.Errorf("%d bytes are taken for what is forgotten", budget.Held())
+	}
+	budget.Take(100 << 10)
+	var late recent
+	late.budget = budget
+	if late.keep(now, peerlink.Sealed{}, false, wire.Data, numbered(1, 1000)) || late.n > 0 {
+		t.Error("a packet is kept for which there is no room")
 	}
 }
 

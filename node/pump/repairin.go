@@ -51,6 +51,7 @@ func (i *Inbound) repairOf(peer *peerlink.Peer) {
 		r = &peerReceiver{peer: peer}
 		r.Receiver = repair.NewReceiver(func(partial bool, p []byte) { i.hand(peer, partial, p) })
 		r.Limit(i.Repair.window)
+		r.Bound(i.Memory.Waiting)
 		i.mend.receivers[peer] = r
 	}
 	i.mend.current = r
@@ -58,7 +59,10 @@ func (i *Inbound) repairOf(peer *peerlink.Peer) {
 
 // forgetRepair begins anew with a peer after a failure.
 func (i *Inbound) forgetRepair(peer *peerlink.Peer) {
-	delete(i.mend.receivers, peer)
+	if r := i.mend.receivers[peer]; r != nil {
+		r.Forget()
+		delete(i.mend.receivers, peer)
+	}
 	i.mend.current, i.mend.busy = nil, nil
 	for _, r := range i.mend.receivers { // the list may have been in the making
 		r.listed = true

@@ -62,7 +62,10 @@ func (o *Outbound) turnTo(out *peerlink.Outbound) {
 
 // forgetRepair begins anew with a peer after a failure.
 func (o *Outbound) forgetRepair(peer *peerlink.Peer) {
-	delete(o.mend.senders, peer)
+	if s := o.mend.senders[peer]; s != nil {
+		s.Forget()
+		delete(o.mend.senders, peer)
+	}
 	o.mend.current, o.mend.busy = nil, nil
 	for _, s := range o.mend.senders { // the list may have been in the making
 		s.busy = true
@@ -75,6 +78,7 @@ func (o *Outbound) sender(peer *peerlink.Peer) *peerSender {
 	if s == nil {
 		dropLeft(o.Peers, o.mend.senders)
 		s = &peerSender{Sender: *o.Repair.newSender(), peer: peer}
+		s.Bound(o.Memory.Copies)
 		o.mend.senders[peer] = s
 	}
 	return s
