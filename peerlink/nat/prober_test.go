@@ -72,7 +72,10 @@ func TestEveryKindOfNATIsFoundOutByNodesOfTheMesh(t *testing.T) {
 				quick := s.learns(time.Second, "mapped endpoint and mapping", func(r *Report) bool {
 					return r.Mapped4.IsValid() && r.Behaviour.Mapping == c.want.Mapping
 				})
-				t.Logf("mapping known after %v", quick)
+				// Two round trips of 40 ms to servers that answer, and one more for the filter.
+				if quick > 150*time.Millisecond {
+					t.Errorf("mapping known after %v", quick)
+				}
 				s.surveyed()
 				r := s.p.Report()
 				if r.Behaviour != c.want {
@@ -87,6 +90,51 @@ func TestEveryKindOfNATIsFoundOutByNodesOfTheMesh(t *testing.T) {
 				}
 				if s.open() != 0 {
 					t.Errorf("%d sockets are left open", s.open())
+				}
+			})
+		})
+	}
+}
+
+// What a search for direct paths does with a report: a fresh socket asks how it is
+// seen, and the ports that the router will give to its next destinations lie steps
+// away from there.
+func TestTheStepLeadsToThePortsThatTheRouterGivesNext(t *testing.T) {
+	for name, c := range kinds {
+		if c.want.Step == 0 {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				servers := w.mesh(3)
+				s := w.site(w.homeOf(c.router), func(c *Config) { c.Servers = func() []Server { return servers } })
+				s.surveyed()
+				sockets, err := s.Sockets(1, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				path, err := s.Through(sockets[0], servers[0].Addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				answers := make(chan Answer, 1)
+				if !s.p.Ask(path, func(a Answer) { answers <- a }) {
+					t.Fatal("no room for a question")
+				}
+				seen := <-answers
+				if seen.Err != nil {
+					t.Fatal(seen.Err)
+				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				for i := range 3 {
+					next := at(fmt.Sprintf("192.0.2.%d:7", i+1))
+					given := s.router.out(w, path.Local(), next)
+					foreseen := seen.Mapped.Port() + uint16((i+1)*s.p.Report().Behaviour.Step)
+					if want := netip.AddrPortFrom(seen.Mapped.Addr(), foreseen); given != want {
+						t.Errorf("destination %d: the router gives %s, foreseen was %s", i+1, given, want)
+					}
 				}
 			})
 		})

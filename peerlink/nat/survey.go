@@ -54,6 +54,8 @@ type survey struct {
 	dataTries   int
 	tried       []Try
 	first       time.Time // when the first answer came
+	mapped      time.Time // when the mapper's questions were answered or given up
+	told        bool      // what was known then has been published
 }
 
 // Try is one server that a survey asked, for people.
@@ -75,6 +77,20 @@ func (s *survey) start(now time.Time) {
 
 // done says that no question is open.
 func (s *survey) done() bool { return s.open == 0 }
+
+// tellAt is when what has been seen so far is worth publishing, once first is
+// set: links wait for the mapping. The filter's questions were asked with the
+// mapper's last, and their answers come from further away: they get as long again.
+func (s *survey) tellAt() time.Time {
+	at := s.first.Add(settle)
+	if !s.hairpinDone || !s.data.Mapped.IsValid() {
+		return at
+	}
+	if soon := s.mapped.Add(max(s.mapped.Sub(s.first), filterSettle)); soon.Before(at) {
+		return soon
+	}
+	return at
+}
 
 // evidence is what has been seen so far.
 func (s *survey) evidence() Evidence {
@@ -175,7 +191,7 @@ func (s *survey) goOn(now time.Time) {
 	if s.mapping > 0 || s.hairpinDone {
 		return
 	}
-	s.hairpinDone = true
+	s.hairpinDone, s.mapped = true, now
 	// Where each destination has another port, there is none to be asked.
 	if e := s.evidence(); e.mapping() == EndpointIndependent {
 		var n int

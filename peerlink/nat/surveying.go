@@ -8,9 +8,13 @@ import (
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
 
-// settle is how long after the first answer others are waited for before what is
-// known so far is published.
-const settle = 300 * time.Millisecond
+// settle is how long after the first answer others are waited for at most, before
+// what is known so far is published, and filterSettle how long the filter's are at
+// least: see survey.tellAt.
+const (
+	settle       = 300 * time.Millisecond
+	filterSettle = 30 * time.Millisecond
+)
 
 // work does what the plan says and publishes what surveys bring.
 func (a *actor) work(now time.Time) {
@@ -153,12 +157,12 @@ func (a *actor) surveyAsk(now time.Time, r role, server Server, c Change, done f
 func (a *actor) attend(now time.Time) {
 	s := a.survey
 	if !s.done() {
-		switch {
-		case s.first.IsZero():
-		case a.told.IsZero():
-			a.told = s.first.Add(settle)
-		case !now.Before(a.told):
-			a.told = now.Add(time.Hour) // once is enough, the end comes sooner
+		switch at := s.tellAt(); {
+		case s.first.IsZero() || s.told:
+		case now.Before(at):
+			a.told = at
+		default: // once is enough, the end comes sooner
+			a.told, s.told = time.Time{}, true
 			a.conclude(now, s, false)
 		}
 		return
