@@ -22,6 +22,10 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.stepped()}
 	if o.cfg.TCP && !o.hasTCP() {
 		g.Hold4, g.Hold6 = len(o.own.Hosts(false)) > 0, len(o.own.Hosts(true)) > 0
+		if called { // what can be of use is known already
+			p := makePlan(o.own, o.peer, options{tcp: true, search: o.cfg.Search})
+			g.Hold4, g.Hold6 = g.Hold4 && len(p.cross[0]) > 0, g.Hold6 && len(p.cross[1]) > 0
+		}
 		g.Ask = g.Hold4 && o.own.NAT.Mapping != Direct
 	}
 	if !g.Hold4 && !g.Hold6 && !g.Fresh {
@@ -65,8 +69,12 @@ func (o *Opener) call(now time.Time) {
 
 // beCalled takes the peer's call.
 func (o *Opener) beCalled(now time.Time, c Called) {
-	if c.Try == 0 || !o.cfg.UDP && !o.cfg.TCP || !o.ready(now) {
+	switch {
+	case c.Try == 0 || !o.cfg.UDP && !o.cfg.TCP || o.local == nil || len(o.local.Candidates) == 0:
 		return // the peer calls again
+	case !o.ready(now):
+		o.early, o.came = &c, now
+		return
 	}
 	switch {
 	case o.state == idle:

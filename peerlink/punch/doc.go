@@ -24,6 +24,9 @@
 // nobody can predict are not tried at all. Fake TCP is opened at the same time, by
 // simultaneous open from a port that is held for it.
 //
+// The first try begins once the own NAT is known, or that has taken too long; a call
+// of the peer that comes before is answered then.
+//
 // Of several proven paths the side with the smaller ID chooses, and moves to it;
 // the other follows what it hears. A try is bounded in time and packets; between
 // tries lies a pause that doubles from seconds to ten minutes and ends at once

@@ -33,7 +33,9 @@ const (
 	maxGather = 1500 * time.Millisecond
 	// changeDelay gathers what changes together: addresses come one by one.
 	changeDelay = 500 * time.Millisecond
-	minCalled   = 500 * time.Millisecond // between two calls of the peer
+	// firstDelay takes its place before the first try, see delayOf.
+	firstDelay = 20 * time.Millisecond
+	minCalled  = 500 * time.Millisecond // between two calls of the peer
 	// surveyTime is how long a node that has just started waits until it knows its
 	// NAT: a try without is half a try.
 	surveyTime = 1500 * time.Millisecond
@@ -87,6 +89,8 @@ type Opener struct {
 	got    packet.Path // by it
 	beside int         // tries for UDP beside it
 	heard  time.Time   // when the peer called last
+	early  *Called     // it has called, and the own NAT is not known yet
+	came   time.Time   // when early did
 	result string      // of the last try, for people
 	out    []Effect
 }
@@ -104,10 +108,13 @@ func New(cfg Config) *Opener {
 func (o *Opener) Next() time.Time {
 	switch o.state {
 	case idle:
-		if !o.look.Wanted || !o.mayCall() {
+		ready := o.asked.Add(surveyTime)
+		switch {
+		case o.early != nil:
+			return ready
+		case !o.look.Wanted || !o.mayCall():
 			return time.Time{}
-		}
-		if ready := o.asked.Add(surveyTime); !o.surveyed() && o.next.Before(ready) {
+		case !o.surveyed() && o.next.Before(ready):
 			return ready
 		}
 		return o.next
@@ -204,7 +211,7 @@ func (o *Opener) looked(now time.Time, l Look) {
 	if l.Local != nil {
 		if o.local == nil || !l.Local.sameAs(*o.local) {
 			o.tries, o.pause, o.beside = 0, 0, 0
-			o.next = now.Add(o.jitter(changeDelay))
+			o.next = now.Add(o.jitter(o.delayOf(l.Local)))
 		}
 		o.local = l.Local
 	}
@@ -216,10 +223,27 @@ func (o *Opener) looked(now time.Time, l Look) {
 	}
 }
 
+// delayOf is how long what is known now may get better before a try. The first
+// try waits for the own NAT and for nothing else, but for the ports of a NAT that
+// steps: tries of many peers at once would use up what the others foresee.
+func (o *Opener) delayOf(local *Offer) time.Duration {
+	if o.try != 0 || o.surveyed() || local.NAT.stepped() {
+		return changeDelay
+	}
+	return firstDelay
+}
+
 // advance lets time do its part.
 func (o *Opener) advance(now time.Time) {
 	if o.state == idle {
-		if o.look.Wanted && o.mayCall() && o.ready(now) && !now.Before(o.next) {
+		switch {
+		case o.early != nil && (o.surveyed() || !now.Before(o.asked.Add(surveyTime))):
+			early := *o.early
+			o.early = nil
+			if now.Sub(o.came) < o.callEvery() { // else the peer has given up, or calls again
+				o.beCalled(now, early)
+			}
+		case o.look.Wanted && o.mayCall() && o.ready(now) && !now.Before(o.next):
 			o.begin(now, o.cfg.random(), false)
 		}
 		return

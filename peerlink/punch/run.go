@@ -16,6 +16,10 @@ const (
 	shyEvery = 100 * time.Millisecond
 	shyHops  = 2 // past the own routers, not to the peer's
 
+	// spreadAfter lets the sockets of the other side be open before ports are spent
+	// on them, though it may begin a little later.
+	spreadAfter = 100 * time.Millisecond
+
 	firstGap = 50 * time.Millisecond
 	maxGap   = 500 * time.Millisecond
 	maxEach  = 12 // probes of one target
@@ -84,7 +88,7 @@ func newRun(now time.Time, try uint64, p plan, length time.Duration, chooses boo
 	r := &run{
 		try: try, plan: p, began: now, until: now.Add(length), chooses: chooses, rng: rng,
 		paths: map[packet.Path]bool{}, sent: map[uint32]sent{}, used: map[uint16]bool{},
-		spreadT: now.Add(shyTime),
+		spreadT: now.Add(spreadAfter),
 	}
 	for _, t := range p.targets {
 		r.probing = append(r.probing, probing{target: t, next: now, gap: firstGap})
