@@ -53,11 +53,13 @@ type pair struct {
 	shared bool
 }
 
-// pairs are all pairs of the kinds with these names.
+// pairs are all pairs of the kinds with these names, and those named themselves
+// as KIND/KIND.
 func pairs(only []string) (all []pair) {
 	for i, a := range kinds {
 		for _, b := range kinds[i:] {
-			if slices.Contains(only, a.name) && slices.Contains(only, b.name) {
+			both := slices.Contains(only, a.name) && slices.Contains(only, b.name)
+			if both || slices.Contains(only, a.name+"/"+b.name) || slices.Contains(only, b.name+"/"+a.name) {
 				all = append(all, pair{a: a, b: b})
 			}
 		}

@@ -3,7 +3,7 @@
 // long it took from the first packet, and how many packets went straight between
 // them, or tried to, until then. Two public nodes are the mesh's seeds.
 //
-//	natmatrix [-only KIND,KIND] [-transport udp|rawtcp|both] [-repeat N] [-json] PATH-OF-LIGHTWEIGHT-TUNNEL
+//	natmatrix [-only KIND,KIND|KIND/KIND] [-transport udp|rawtcp|both] [-repeat N] [-json] PATH-OF-LIGHTWEIGHT-TUNNEL
 package main
 
 import (
@@ -57,7 +57,7 @@ func parse(args []string) (options, error) {
 	var o options
 	var only string
 	flags := flag.NewFlagSet("natmatrix", flag.ContinueOnError)
-	flags.StringVar(&only, "only", "", "pairs of these kinds alone: "+strings.Join(kindNames(), ","))
+	flags.StringVar(&only, "only", "", "pairs of these kinds alone, or, written KIND/KIND, this pair: "+strings.Join(kindNames(), ","))
 	flags.StringVar(&o.transport, "transport", "both", "what the two sites may use: udp, rawtcp, or both at once")
 	flags.IntVar(&o.repeat, "repeat", 1, "runs of each pair")
 	flags.DurationVar(&o.wait, "wait", 25*time.Second, "how long to wait for a direct path")
@@ -77,9 +77,11 @@ func parse(args []string) (options, error) {
 	if o.only = kindNames(); only != "" {
 		o.only = strings.Split(only, ",")
 	}
-	for _, name := range o.only {
-		if !slices.Contains(kindNames(), name) {
-			return o, fmt.Errorf("-only: there is no kind %q, but %s", name, strings.Join(kindNames(), ", "))
+	for _, part := range o.only {
+		for _, name := range strings.SplitN(part, "/", 2) {
+			if !slices.Contains(kindNames(), name) {
+				return o, fmt.Errorf("-only: there is no kind %q, but %s", name, strings.Join(kindNames(), ", "))
+			}
 		}
 	}
 	switch o.transport {

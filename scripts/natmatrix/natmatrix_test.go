@@ -14,6 +14,11 @@ func TestPairsAreThoseOfTheKindsNamed(t *testing.T) {
 	if len(few) != 4 || few[0].a.name != "none" || few[1].b.name != "random" || !few[3].shared {
 		t.Errorf("%+v", few)
 	}
+	for _, name := range []string{"random/none", "none/random"} {
+		if one := pairs([]string{name}); len(one) != 1 || one[0].a.name != "none" || one[0].b.name != "random" {
+			t.Errorf("%s: %+v", name, one)
+		}
+	}
 }
 
 func TestOutlooksAreThePromises(t *testing.T) {
@@ -73,7 +78,7 @@ func TestTheTablesMarkWhatWasMissed(t *testing.T) {
 }
 
 func TestCommandLinesThatMeanNothingAreRefused(t *testing.T) {
-	for _, line := range []string{"", "a b", "-only round bin", "-transport pigeon bin", "-repeat 0 bin"} {
+	for _, line := range []string{"", "a b", "-only round bin", "-only none/round bin", "-only none/ bin", "-only , bin", "-transport pigeon bin", "-repeat 0 bin"} {
 		if _, err := parse(strings.Fields(line)); err == nil {
 			t.Errorf("%q was taken", line)
 		}
