@@ -67,6 +67,9 @@ const (
 	usualRTT      = int64(50 * time.Millisecond)
 	firstGiveUp   = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
 	finalGiveUp   = int64(20 * time.Millisecond)  // where only parity helps
+	// Where a queue is full, a hole waits for parity no longer: the flow is to hear of
+	// it while that helps. Rounds over a long way take more time; what their parity gives
+	// back then is out of order, which says the same more gently.
 	maxParityTime = int64(40 * time.Millisecond)
 )
 
