@@ -61,12 +61,12 @@ const (
 	tellInterval = int64(250 * time.Millisecond)
 	maxQuiet     = int64(5 * time.Second)
 
-	blindAfter    = int64(time.Second) // without a stamp
-	blindPackets  = 32                 // that came meanwhile
-	groupLife     = int64(300 * time.Millisecond)
-	usualRTT      = int64(50 * time.Millisecond)
-	firstGiveUp   = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
-	finalGiveUp   = int64(20 * time.Millisecond)  // where only parity helps
+	blindAfter   = int64(time.Second) // without a stamp
+	blindPackets = 32                 // that came meanwhile
+	groupLife    = int64(300 * time.Millisecond)
+	usualRTT     = int64(50 * time.Millisecond)
+	firstGiveUp  = int64(150 * time.Millisecond) // before the first repeat showed how long it takes
+	finalGiveUp  = int64(20 * time.Millisecond)  // where only parity helps
 	// Where a queue is full, a hole waits for parity no longer: the flow is to hear of
 	// it while that helps. Rounds over a long way take more time; what their parity gives
 	// back then is out of order, which says the same more gently.
