@@ -48,7 +48,9 @@ const (
 	// ackDelay is Linux's shortest delay of an acknowledgement, in ms.
 	ackDelay = 40
 	// ackBytes is how much may arrive before an acknowledgement goes out at once:
-	// two super-segments, so that acknowledging costs little at any rate.
+	// two super-segments. At rates that bring more than that in a millisecond there
+	// is one in each millisecond, which is how far Linux compresses them
+	// (net.ipv4.tcp_comp_sack_delay_ns), so that acknowledging costs little.
 	ackBytes = 128 << 10
 	// openWindow is the receive window from the first data on: 80 Mbit/s at 50 ms.
 	openWindow = 512 << 10
@@ -170,7 +172,7 @@ func (s *stream) take(g *segment, ms uint32) verdict {
 		s.quick.Store(q - 1)
 		return acceptedAck
 	}
-	if n <= recordPrefix || s.unacked() >= min(ackBytes, window/4) {
+	if n <= recordPrefix || s.unacked() >= window/4 || s.unacked() >= ackBytes && s.lastOut.Load() != ms {
 		return acceptedAck
 	}
 	return accepted

@@ -98,6 +98,46 @@ func TestTheReceiveWindowGrowsToItsCeilingAndNeverShrinks(t *testing.T) {
 	}
 }
 
+func TestBulkIsAcknowledgedEveryMillisecondOrQuarterWindow(t *testing.T) {
+	m, s := connected(t, 1, 2)
+	var h header
+	ms, acks := millis(t0)+50, 0
+	take := func() {
+		switch s.take(from(m, 0, 60000), ms) {
+		case acceptedAck:
+			acks++
+			s.fill(&h, ms)
+		case accepted:
+		default:
+			t.Fatal("refused")
+		}
+		if window := uint32(s.window()) << s.ownScale; s.unacked() >= window/4 {
+			t.Fatalf("%d bytes of a window of %d are not acknowledged", s.unacked(), window)
+		}
+	}
+	for range 1000 { // until the window is wide
+		take()
+	}
+	for range 20 {
+		ms++
+		acks = 0
+		for range 20 {
+			take()
+		}
+		if acks != 1 {
+			t.Fatalf("%d acknowledgements in a millisecond", acks)
+		}
+	}
+	acks = 0
+	for range 10 { // slower: one for every second super-segment and a bit
+		ms++
+		take()
+	}
+	if acks < 3 || acks > 5 {
+		t.Fatalf("%d acknowledgements of ten super-segments", acks)
+	}
+}
+
 func TestProfileFollowsTheSysctls(t *testing.T) {
 	host := map[string]string{}
 	read := func(name string) (string, error) {
