@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -93,6 +94,7 @@ func Run(ctx context.Context, cfg config.Config, log hclog.Logger, ready func(*N
 		Overlay: machineOverlay{device}, Underlay: carriers, UDP: carriers.datagrams(), Cross: carriers.cross(),
 		Hosts: hostAddresses(device.Name()), Changes: hostChanges(device.Name()),
 		Host: kernel, Forwarding: forwarding, Socket: socket, Ready: ready,
+		LimitRuntime: func(bytes int64) { debug.SetMemoryLimit(bytes) },
 	}
 	if port := parts.udpPort(); cfg.PortMap && cfg.P2P && port != 0 {
 		private, _ := identity.Static()

@@ -87,6 +87,9 @@ type Parts struct {
 	Gossip func() (memberlist.Transport, error)
 	Socket *control.Socket // nil: no control socket
 	Ready  func(*Node)     // called once everything runs; may be nil
+	// LimitRuntime bounds what Go's runtime takes of the machine's memory, in bytes;
+	// nil: it is not bounded. It is called only if the configuration has a ceiling.
+	LimitRuntime func(bytes int64)
 }
 
 // Node is one member of a mesh. Create it with [New]; Run it once.
@@ -108,8 +111,11 @@ type Node struct {
 	drops  pump.Drops
 	mtu    atomic.Int32 // of the overlay's interface, once it was changed; bytes
 	repair *pump.Repair
-	prober *nat.Prober
-	root   *actors.Supervisor
+	pools
+	budget  budget
+	limited atomic.Int64 // what Go's runtime was told last
+	prober  *nat.Prober
+	root    *actors.Supervisor
 }
 
 // ErrLeft is the cause with which a node stops that was told to leave.
@@ -119,11 +125,12 @@ var ErrLeft = errors.New("the node left the mesh")
 func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 	n := &Node{
 		Parts: parts, cfg: cfg, log: log, started: time.Now(), board: gossip.NewBoard(),
-		repair:    newRepair(cfg),
+		repair: newRepair(cfg), budget: divide(cfg.Memory),
 		keysBox:   actors.NewMailbox[message.ToKeys]("keys", 256),
 		routesBox: actors.NewMailbox[message.ToRoutes]("routes", 1024),
 		gossipBox: actors.NewMailbox[message.ToGossip]("gossip", 256),
 	}
+	n.pools = n.budget.pools()
 	n.hello = message.Hello{
 		ID: parts.Identity.ID(), Name: cfg.Name, Version: cfg.Version, Addresses: cfg.Addresses,
 		Relay: cfg.MeshRouting && !cfg.Isolation, Started: n.started.UnixMilli(),
@@ -137,13 +144,15 @@ func New(cfg config.Config, parts Parts, log hclog.Logger) (*Node, error) {
 		Hello:  func() message.Hello { return n.hello },
 		Dialer: parts.Underlay, Seeds: cfg.Seeds,
 		MTU: cfg.MTU, Keepalive: cfg.Keepalive, SendQueue: cfg.SendQueue, Rekey: cfg.Rekey,
-		Relay: n.hello.Relay, ClientIsolation: cfg.Isolation, MaxHops: uint8(cfg.MaxHops),
+		Staged: n.staged, Relay: n.hello.Relay, ClientIsolation: cfg.Isolation, MaxHops: uint8(cfg.MaxHops),
 		Log: log, Keys: n.keysBox.Ref(), Routes: n.routesBox.Ref(), Gossip: n.gossipBox.Ref(),
 	}
 	if cfg.IsSet("timeout") {
 		links.Timeout = cfg.Timeout
 	}
 	n.direct(&links)
+	look := links.Changed
+	links.Changed = func() { look(); n.limitRuntime() }
 	var err error
 	if n.peers, err = peerlink.New(links); err != nil {
 		return nil, fmt.Errorf("put the node together: %w", err)
@@ -175,6 +184,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer end()
 	ctx, n.stop = context.WithCancelCause(ctx)
 	defer n.stop(nil)
+	n.limitRuntime()
 	done := make(chan error, 1)
 	go func() { done <- n.root.Run(running) }()
 	if n.Ready != nil {

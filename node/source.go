@@ -187,6 +187,9 @@ func unwell(tree []control.ActorView, above string) (problems []string) {
 func (s source) drops() map[string]uint64 {
 	all := map[string]uint64{}
 	s.n.drops.Each(func(reason string, n uint64) { all[reason] += n })
+	if shed := s.n.peers.Shed(); shed != 0 {
+		all["memory_ceiling"] = shed
+	}
 	sources := []map[string]uint64{s.n.Underlay.Drops(), s.n.Overlay.Drops()}
 	if s.n.UDP != nil {
 		sources = append(sources, s.n.UDP.Drops())

@@ -30,7 +30,7 @@ type transports struct {
 type stunHook func(message []byte, path packet.Path) bool
 
 func openTransports(cfg config.Config, device string, stun stunHook, log hclog.Logger) (_ *transports, err error) {
-	t := &transports{}
+	t, memory := &transports{}, divide(cfg.Memory)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close())
@@ -40,6 +40,7 @@ func openTransports(cfg config.Config, device string, stun stunHook, log hclog.L
 		t.raw, err = rawtcp.New(rawtcp.Config{
 			Listen: cfg.Listen, Log: log.Named("rawtcp"), DisableBPF: !cfg.XDP,
 			ExcludeInterfaces: []string{device}, Owner: device, DialTimeout: dialTimeout,
+			ReceiveRing: memory.ring, ReceiveBuffer: memory.receive, SendBuffer: memory.send,
 		})
 		if err != nil {
 			return nil, err
@@ -70,7 +71,8 @@ func openTransports(cfg config.Config, device string, stun stunHook, log hclog.L
 // openUDP opens the port that the user names; otherwise that of fake TCP, so that
 // one address serves both; otherwise any.
 func openUDP(cfg config.Config, device string, stun stunHook, log hclog.Logger) (*udp.Transport, error) {
-	c := udp.Config{Port: uint16(cfg.P2PPort), Log: log.Named("udp"), ExcludeInterfaces: []string{device}, STUN: stun,
+	memory := divide(cfg.Memory)
+	c := udp.Config{ReceiveBuffer: memory.receive, SendBuffer: memory.send, Port: uint16(cfg.P2PPort), Log: log.Named("udp"), ExcludeInterfaces: []string{device}, STUN: stun,
 		RoutesElsewhere: cfg.Transport != "udp"}
 	for _, a := range cfg.Listen {
 		c.Listen = append(c.Listen, a.Addr())

@@ -141,7 +141,7 @@ func (n *Node) newControl() (actors.Actor, error) {
 // shared is what every pump of this node looks at.
 func (n *Node) shared() pump.Shared {
 	return pump.Shared{
-		Peers: n.peers, FIB: n.routes.FIB, Repair: n.repair, Drops: &n.drops,
+		Peers: n.peers, FIB: n.routes.FIB, Repair: n.repair, Memory: n.pumps, Drops: &n.drops,
 		Wanted: func(id message.NodeID) { n.peers.Ref().Offer(message.Wanted{Node: id}) },
 		Failed: func(p *peerlink.Peer, err error) {
 			if p == nil {

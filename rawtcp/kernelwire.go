@@ -44,10 +44,11 @@ func newKernelWire(cfg Config) (_ *kernelWire, err error) {
 	for _, name := range cfg.ExcludeInterfaces {
 		w.resolver.Refuse(name)
 	}
-	if w.sender, err = link.NewSender(w.resolver, link.Options{Log: cfg.Log.Named("link")}); err != nil {
+	if w.sender, err = link.NewSender(w.resolver, link.Options{Log: cfg.Log.Named("link"), SendBuffer: cfg.SendBuffer}); err != nil {
 		return nil, fmt.Errorf("opening packet sockets: %w", err)
 	}
-	if w.tap, err = link.NewTap(link.TapOptions{Log: cfg.Log.Named("link")}); err != nil {
+	tap := link.TapOptions{Log: cfg.Log.Named("link"), ReceiveBuffer: cfg.ReceiveBuffer, Ring: cfg.ReceiveRing}
+	if w.tap, err = link.NewTap(tap); err != nil {
 		return nil, fmt.Errorf("opening the packet tap: %w", err)
 	}
 	w.guard, err = guard.New(guard.Options{

@@ -32,6 +32,9 @@ type Config struct {
 	MaxFlows int
 	// MaxHalfOpen bounds the connections whose SYN-ACK is repeated; 0: 256.
 	MaxHalfOpen int
+	// ReceiveBuffer, ReceiveRing and SendBuffer are the sizes of what lies between the
+	// kernel and this program, in bytes; 0: see [link.TapOptions] and [link.Options].
+	ReceiveBuffer, ReceiveRing, SendBuffer int
 	// DialTimeout is how long Dial waits for an answer; 0: 10 s.
 	DialTimeout time.Duration
 }

@@ -14,7 +14,6 @@ var notYet = []struct {
 	{"enable_incremental_update", false, nil, "switching incremental updates (enable_incremental_update)"},
 	{"max_peer_info_batch_size", false, nil, "the size of update batches (max_peer_info_batch_size)"},
 	{"metrics", false, nil, "metrics (metrics)"},
-	{"memory", false, func(c Config) bool { return c.Memory != 0 }, "the ceiling for buffers and queues (memory)"},
 }
 
 // NotInEffect names what c asks for, or has by default, and does not get from

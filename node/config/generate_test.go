@@ -78,11 +78,11 @@ func TestOnlyWhatWasAskedForOrIsOnByDefaultIsListedAsNotInEffect(t *testing.T) {
 	if got := NotInEffect(cfg); len(got) != 0 {
 		t.Errorf("got %q", got)
 	}
-	cfg, _, err = load(t, "", nil, append(quiet, "memory=40M")...)
+	cfg, _, err = load(t, "", nil, append(quiet, "memory=40M", "metrics=127.0.0.1:9100")...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(NotInEffect(cfg), ";"); !strings.Contains(got, "(memory)") {
+	if got := strings.Join(NotInEffect(cfg), ";"); !strings.Contains(got, "(metrics)") || strings.Contains(got, "memory") {
 		t.Errorf("got %q", got)
 	}
 	for _, n := range notYet {

@@ -17,18 +17,19 @@ import (
 // the socket's queue; its frame then says so, and that keeps the order.
 // TPACKET_V3 would pack frames of any size, but delays them by a timeout.
 type ring struct {
-	mem   []byte
-	head  int // the next frame to read
-	held  int // frames before head that the last batch still points into
-	arena []byte
-	from  unix.RawSockaddrLinklayer
+	mem    []byte
+	frames int
+	head   int // the next frame to read
+	held   int // frames before head that the last batch still points into
+	arena  []byte
+	from   unix.RawSockaddrLinklayer
 }
 
 const (
-	ringFrame  = 2048 // holds a packet of 1500 bytes with all that is in front
-	ringBlock  = 64 << 10
-	ringBlocks = 48 // 3 MiB, 1536 packets: a few milliseconds at full rate
-	ringFrames = ringBlock / ringFrame * ringBlocks
+	ringFrame = 2048 // holds a packet of 1500 bytes with all that is in front
+	ringBlock = 64 << 10
+	usualRing = 3 << 20 // bytes, 1536 packets: a few milliseconds at full rate
+	leastRing = 1 << 20 // twice what a batch holds on to
 
 	statusKernel = 0      // TP_STATUS_KERNEL: free for the kernel to fill
 	statusUser   = 1 << 0 // TP_STATUS_USER: filled
@@ -38,7 +39,10 @@ const (
 // tpacket2Hdr is followed by a sockaddr_ll at the next multiple of 16.
 const ringAddress = 32
 
-func openRing() (fd int, r *ring, err error) {
+// openRing makes a ring of about so many bytes.
+func openRing(size int) (fd int, r *ring, err error) {
+	blocks := max(size, leastRing) / ringBlock
+	frames := ringBlock / ringFrame * blocks
 	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, nil, err
@@ -50,23 +54,23 @@ func openRing() (fd int, r *ring, err error) {
 	)
 	if err == nil {
 		err = unix.SetsockoptTpacketReq(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq{
-			Block_size: ringBlock, Block_nr: ringBlocks, Frame_size: ringFrame, Frame_nr: ringFrames,
+			Block_size: ringBlock, Block_nr: uint32(blocks), Frame_size: ringFrame, Frame_nr: uint32(frames),
 		})
 	}
 	var mem []byte
 	if err == nil {
-		mem, err = unix.Mmap(fd, 0, ringBlock*ringBlocks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		mem, err = unix.Mmap(fd, 0, ringBlock*blocks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, nil, err
 	}
-	return fd, &ring{mem: mem, arena: make([]byte, arenaLen)}, nil
+	return fd, &ring{mem: mem, frames: frames, arena: make([]byte, arenaLen)}, nil
 }
 
 func (r *ring) take(fd int, batch []Packet) []Packet {
 	for ; r.held > 0; r.held-- {
-		i := (r.head - r.held + ringFrames) % ringFrames
+		i := (r.head - r.held + r.frames) % r.frames
 		atomic.StoreUint32(r.status(i), statusKernel)
 	}
 	used := 0
@@ -97,7 +101,9 @@ func (r *ring) take(fd int, batch []Packet) []Packet {
 				p, ok = parse(frame[from:to:to], segmentSize(frame[h.Mac-vnetLen:]), originOf(address))
 			}
 		}
-		r.head = (r.head + 1) % ringFrames
+		if r.head++; r.head == r.frames {
+			r.head = 0
+		}
 		r.held++
 		if ok {
 			batch = append(batch, p)

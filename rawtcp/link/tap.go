@@ -51,8 +51,9 @@ type TapOptions struct {
 	NoVnetHdr bool
 	NoRing    bool
 
-	// ReceiveBuffer bounds what waits in the kernel, in bytes; 0: 4 MiB.
-	ReceiveBuffer int
+	// ReceiveBuffer bounds what waits in the kernel, in bytes; 0: 4 MiB. Ring is the
+	// memory shared with the kernel, in which single packets wait: 1 MiB at least, 0: 3.
+	ReceiveBuffer, Ring int
 }
 
 const (
@@ -102,11 +103,14 @@ func NewTap(opts TapOptions) (*Tap, error) {
 	if opts.ReceiveBuffer == 0 {
 		opts.ReceiveBuffer = 4 << 20
 	}
+	if opts.Ring == 0 {
+		opts.Ring = usualRing
+	}
 	t := &Tap{log: opts.Log, batch: make([]Packet, 0, maxBatch)}
 	fd := -1
 	if !opts.NoRing && !opts.NoVnetHdr {
 		var err error
-		if fd, t.ring, err = openRing(); err != nil {
+		if fd, t.ring, err = openRing(opts.Ring); err != nil {
 			opts.Log.Debug("no receive ring", "reason", err)
 			fd = -1
 		} else {
