@@ -113,22 +113,38 @@ func (c *coalescer) continues(kind wire.Kind, p []byte, in *inner) bool {
 	if payload == 0 || payload > c.seg || c.end+payload > len(c.buf) {
 		return false
 	}
-	if in.v6 {
-		if !bytes.Equal(p[:4], held[:4]) || !bytes.Equal(p[6:40], held[6:40]) {
-			return false
-		}
-	} else if !bytes.Equal(p[:2], held[:2]) || !bytes.Equal(p[6:10], held[6:10]) || !bytes.Equal(p[12:20], held[12:20]) {
+	if in.v6 && !sameIPv6(p, held) || !in.v6 && !sameIPv4(p, held) {
 		return false
 	}
 	a, b := p[in.l4:in.head], held[in.l4:in.head]
-	if !bytes.Equal(a[:4], b[:4]) { // ports
+	if binary.LittleEndian.Uint32(a) != binary.LittleEndian.Uint32(b) { // ports
 		return false
 	}
 	if in.proto == protoUDP {
 		return c.n < maxUDPTrain
 	}
 	return binary.BigEndian.Uint32(a[4:]) == c.seq && a[13]&^tcpPSH == tcpACK &&
-		bytes.Equal(a[8:13], b[8:13]) && bytes.Equal(a[14:16], b[14:16]) && bytes.Equal(a[18:], b[18:])
+		(binary.LittleEndian.Uint64(a[8:])^binary.LittleEndian.Uint64(b[8:]))&tcpSame == 0 && bytes.Equal(a[18:], b[18:])
+}
+
+// Which bits of a word of the headers are the same in all pieces of a train, the
+// words read as little-endian; whole words at once, since this is done for every
+// datagram.
+const (
+	ipv4Same0 = 0xffff_0000_0000_ffff // not the length and the identification
+	ipv4Same8 = 0xffff_ffff_0000_ffff // not the checksum
+	tcpSame   = 0xffff_00ff_ffff_ffff // from the acknowledgement to the window, without the flags
+)
+
+func sameIPv4(a, b []byte) bool {
+	le := binary.LittleEndian
+	return (le.Uint64(a)^le.Uint64(b))&ipv4Same0 == 0 && (le.Uint64(a[8:])^le.Uint64(b[8:]))&ipv4Same8 == 0 &&
+		le.Uint32(a[16:]) == le.Uint32(b[16:])
+}
+
+// sameIPv6 leaves out the length.
+func sameIPv6(a, b []byte) bool {
+	return bytes.Equal(a[:4], b[:4]) && bytes.Equal(a[6:40], b[6:40])
 }
 
 // extend adds p, whose header overlays the tail of what is held.

@@ -247,6 +247,27 @@ func TestSplitAndCoalesceAllocateNothing(t *testing.T) {
 	}
 }
 
+// BenchmarkSplitAndCoalesce is what a super-packet of 45 pieces costs both pumps
+// besides the seal and system calls.
+func BenchmarkSplitAndCoalesce(b *testing.B) {
+	h, p := super(false, protoTCP, 12, 60000, 1348, tcpACK)
+	work := bytes.Clone(p)
+	c := newCoalescer(true, func([]byte) {})
+	var s splitter
+	b.SetBytes(int64(len(p)))
+	for b.Loop() {
+		copy(work, p)
+		in, _ := parseInner(work)
+		s.load(h, work, in, 1400)
+		for piece := s.next(); piece != nil; piece = s.next() {
+			dst := append(c.place(len(piece)), piece...)
+			pin, _ := parseInner(dst)
+			c.keep(s.kind, dst, pin)
+		}
+		c.flush()
+	}
+}
+
 func TestMSSIsClampedToThePathAndTheChecksumStaysRight(t *testing.T) {
 	_, p := super(false, protoTCP, 4, 0, 0, tcpSYN)
 	copy(p[40:], []byte{2, 4, 0x05, 0xb4}) // 1460
