@@ -102,7 +102,6 @@ func (n *Node) direct(links *peerlink.Config) {
 
 // local is what the prober knows in the words of the search for direct paths.
 func (n *Node) local(r *nat.Report) punch.Offer {
-	b := r.Behaviour
 	candidates := r.Candidates
 	if n.UDP == nil {
 		// Nothing may listen on this node, but fake TCP can be opened from its addresses.
@@ -113,10 +112,7 @@ func (n *Node) local(r *nat.Report) punch.Offer {
 			}
 		}
 	}
-	return punch.Offer{
-		NAT:        punch.NAT{Mapping: b.Mapping, Filtering: b.Filtering, Step: int16(b.Step), Preserves: b.Preserves},
-		Candidates: candidates,
-	}
+	return punch.Offer{NAT: r.Behaviour, Candidates: candidates}
 }
 
 // maxSources bounds the addresses from which fake TCP is opened.
@@ -151,7 +147,7 @@ func otherFamily(seeds []nat.Server, nodes []gossip.Node) (all []nat.Server) {
 // that the router forwards a port.
 func openNodes(nodes []gossip.Node) (all []nat.Server) {
 	for _, g := range nodes {
-		open := nat.Parse(g.NAT).Reachable()
+		open := message.ParseNAT(g.NAT).Reachable()
 		for _, c := range g.Candidates {
 			if c.Transport == packet.UDP && punch.Public(c.Addr.Addr()) && (open || c.Kind == message.PortMapped) {
 				all = append(all, nat.Server{Node: g.ID, Name: g.Name, Addr: c.Addr})

@@ -1,13 +1,13 @@
 package node
 
 import (
+	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/node/control"
-	"github.com/openbmx/lightweight-tunnel/peerlink/nat"
 )
 
 // natWord is an advert's NAT as `node peers` prints it; empty if it is not known.
 func natWord(text string) string {
-	b := nat.Parse(text)
+	b := message.ParseNAT(text)
 	if !b.Known() {
 		return ""
 	}

@@ -139,11 +139,7 @@ func (w *natWorld) start(name string, host *simnet.Host, port uint16, seeds []st
 
 // localOf is what a report of the prober says to those who look for direct paths.
 func localOf(r *nat.Report) punch.Offer {
-	b := r.Behaviour
-	return punch.Offer{
-		Candidates: slices.Clone(r.Candidates),
-		NAT:        punch.NAT{Mapping: b.Mapping, Filtering: b.Filtering, Step: int16(b.Step), Preserves: b.Preserves},
-	}
+	return punch.Offer{NAT: r.Behaviour, Candidates: slices.Clone(r.Candidates)}
 }
 
 // admitAll is a key manager that knows everybody.

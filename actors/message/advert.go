@@ -29,7 +29,7 @@ type Advert struct {
 	Addresses []netip.Prefix   `cbor:"5,keyasint"` // overlay addresses with their prefix lengths
 	Routes    []netip.Prefix   `cbor:"6,keyasint"` // prefixes of sites behind the node
 	Endpoints []netip.AddrPort `cbor:"7,keyasint"` // where the node may be reached on the underlay
-	NAT       string           `cbor:"8,keyasint"` // NAT behaviour, whose first word `node peers` prints (see nat.Behaviour); empty: not known
+	NAT       string           `cbor:"8,keyasint"` // NAT behaviour, whose first word `node peers` prints (see [NAT]); empty: not known
 	Relay     bool             `cbor:"9,keyasint"` // forwards for others
 	Left      bool             `cbor:"10,keyasint"`
 	// Candidates say more of where the node may be reached, the most direct first;

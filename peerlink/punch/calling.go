@@ -19,7 +19,7 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	}
 	within := min(max(4*o.look.RTT, minGather), maxGather)
 	o.set(gathering, now, within)
-	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.stepped()}
+	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.Stepped()}
 	if o.cfg.TCP && !o.hasTCP() {
 		g.Hold4, g.Hold6 = len(o.own.Hosts(false)) > 0, len(o.own.Hosts(true)) > 0
 		if called { // what can be of use is known already
@@ -115,7 +115,7 @@ func (o *Opener) answered(now time.Time, a Answered) {
 // probe begins the probing: both sides do at the same moment.
 func (o *Opener) probe(now time.Time) {
 	opt := options{udp: o.cfg.UDP, tcp: o.cfg.TCP && !o.hasTCP(), search: o.cfg.Search}
-	if o.own.NAT.stepped() && o.peer.NAT.stepped() {
+	if o.own.NAT.Stepped() && o.peer.NAT.Stepped() {
 		if opt.udp && opt.tcp { // each would use up the ports that the other foresees
 			opt.udp = o.tries%2 == 0
 			opt.tcp = !opt.udp

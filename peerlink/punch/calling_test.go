@@ -87,6 +87,26 @@ func TestAChangedNetworkIsTriedAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatCallsDoNotTellOfANATIsNoChangedNetwork(t *testing.T) {
+	w := newWorld(t, kinds["random"], kinds["random"], 9, false)
+	w.start(0, 1)
+	w.run(30*time.Second, func() bool { return false })
+	for _, n := range w.nodes {
+		if n.o.Busy() {
+			t.Fatal("a try in vain is still under way")
+		}
+		next, look := n.o.next, n.look
+		for _, change := range []func(*NAT){func(nat *NAT) { nat.Hairpin, nat.Open = true, true }, func(nat *NAT) { nat.Filtering = EndpointIndependent }} {
+			look.Local = n.local()
+			change(&look.Local.NAT)
+			n.step(look)
+			if told := look.Local.NAT.Filtering == EndpointIndependent; n.o.next.Before(next) != told {
+				t.Errorf("told %v: the next try is in %v, it was in %v", told, n.o.next.Sub(w.now), next.Sub(w.now))
+			}
+		}
+	}
+}
+
 func TestBothCallingAtOnceMakeOneTry(t *testing.T) {
 	w := newWorld(t, kinds["port-restricted"], kinds["port-restricted"], 2, false)
 	w.start(0, 1)

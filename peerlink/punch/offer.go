@@ -19,64 +19,31 @@ const Held message.CandidateKind = 16
 // MaxCandidates bounds an offer, so that a call fits one datagram of any path.
 const MaxCandidates = 16
 
-// Dependence says what a NAT's mapping or filter takes into account of the remote
-// endpoint (RFC 4787, 4.1 and 5).
-type Dependence uint8
-
-// The dependences, from the friendliest to the strictest. Direct is one of
-// mappings only: there is no translation.
-const (
-	Unknown Dependence = iota
-	Direct
-	EndpointIndependent
-	AddressDependent
-	AddressAndPortDependent
-)
-
-func (d Dependence) String() string {
-	switch d {
-	case Direct:
-		return "none"
-	case EndpointIndependent:
-		return "endpoint-independent"
-	case AddressDependent:
-		return "address-dependent"
-	case AddressAndPortDependent:
-		return "address-and-port-dependent"
-	}
-	return "unknown"
-}
-
 // NAT is how the routers before a node treat its packets. The zero NAT, of which
 // nothing is known, is taken for a Linux home router.
-type NAT struct {
-	Mapping   Dependence
-	Filtering Dependence
-	// Step is what lies between the ports of two mappings made one after the other,
-	// if the mapping depends on the destination; 0: they are random.
-	Step int16
-	// Preserves: the outside port is the local one as long as it is free.
-	Preserves bool
-}
+type NAT = message.NAT
 
-// symmetric says whether each destination sees another port.
-func (n NAT) symmetric() bool { return n.Mapping >= AddressDependent }
-
-func (n NAT) random() bool  { return n.symmetric() && n.Step == 0 }
-func (n NAT) stepped() bool { return n.symmetric() && n.Step != 0 }
+// The dependences, from the friendliest to the strictest.
+const (
+	Unknown                 = message.Unknown
+	Direct                  = message.Direct
+	EndpointIndependent     = message.EndpointIndependent
+	AddressDependent        = message.AddressDependent
+	AddressAndPortDependent = message.AddressAndPortDependent
+)
 
 // lenient says whether a packet from a port that this node has never sent to gets
 // in, if the node has sent something to the address.
-func (n NAT) lenient() bool {
+func lenient(n NAT) bool {
 	return n.Filtering == EndpointIndependent || n.Filtering == AddressDependent
 }
 
-// String says it for people.
-func (n NAT) String() string {
+// inWords says it for people.
+func inWords(n NAT) string {
 	switch {
-	case n.random():
+	case n.Random():
 		return "symmetric with random ports"
-	case n.stepped():
+	case n.Stepped():
 		return "symmetric with predictable ports"
 	case n.Mapping == Direct:
 		return "no NAT"
@@ -84,6 +51,12 @@ func (n NAT) String() string {
 		return "cone"
 	}
 	return "unknown"
+}
+
+// told is what a call tells of a NAT.
+func told(n NAT) NAT {
+	n.Hairpin, n.Open = false, false
+	return n
 }
 
 // Offer is what a node knows of its own ways to the outside at one moment: what the
@@ -96,7 +69,7 @@ type Offer struct {
 // sameAs says whether nothing has changed that makes another try worth while.
 // Mapped ports of a NAT that gives out new ones each time are no change.
 func (o Offer) sameAs(old Offer) bool {
-	if o.NAT != old.NAT {
+	if told(o.NAT) != told(old.NAT) {
 		return false
 	}
 	known := func(in []Candidate, c Candidate) bool {
@@ -144,7 +117,7 @@ func (o Offer) of(kind message.CandidateKind, transport packet.Kind, v6 bool) (n
 // reachable says whether anybody can send to the node over IPv4, unasked.
 func (o Offer) reachable(transport packet.Kind) bool {
 	_, forwarded := o.of(message.PortMapped, transport, false)
-	return forwarded || o.NAT.Mapping == Direct && o.NAT.lenient()
+	return forwarded || o.NAT.Mapping == Direct && lenient(o.NAT)
 }
 
 // with returns the offer with what was learnt: another mapping of the UDP socket

@@ -227,7 +227,7 @@ func (o *Opener) looked(now time.Time, l Look) {
 // try waits for the own NAT and for nothing else, but for the ports of a NAT that
 // steps: tries of many peers at once would use up what the others foresee.
 func (o *Opener) delayOf(local *Offer) time.Duration {
-	if o.try != 0 || o.surveyed() || local.NAT.stepped() {
+	if o.try != 0 || o.surveyed() || local.NAT.Stepped() {
 		return changeDelay
 	}
 	return firstDelay

@@ -98,7 +98,7 @@ func TestTheBirthdaySearchSucceedsNearlyAlways(t *testing.T) {
 
 // Whoever steps gives the peer a port that the peer has foreseen.
 func TestThePortThatTheRouterGivesNextIsAmongThoseForeseen(t *testing.T) {
-	for _, step := range []int16{1, 2, -1, -4, 16} {
+	for _, step := range []int{1, 2, -1, -4, 16} {
 		kind := kinds["step"]
 		kind.Step = step
 		w := newWorld(t, kind, kinds["port-restricted"], 3, false)

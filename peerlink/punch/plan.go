@@ -109,33 +109,33 @@ func (p *planner) mapped(c Candidate) {
 	own, peer, transport := p.own.NAT, p.peer.NAT, c.Transport
 	open := p.own.reachable(transport) || p.peer.reachable(transport)
 	neighbours := p.neighbours()
-	if !p.search && (own.symmetric() || peer.symmetric()) && !open && !neighbours {
+	if !p.search && (own.Symmetric() || peer.Symmetric()) && !open && !neighbours {
 		p.give("a NAT is symmetric, and NAT detection is switched off here")
 		return
 	}
 	shy := peer.Mapping != Direct && !(peer.Filtering == EndpointIndependent)
 	switch {
-	case peer.stepped():
-		if own.random() && !peer.lenient() && !open && !neighbours {
+	case peer.Stepped():
+		if own.Random() && !lenient(peer) && !open && !neighbours {
 			p.give("both NATs symmetric, the ports of this one are random")
 			return
 		}
-		for _, a := range predict(c.Addr, peer.Step, own.stepped(), p.skew) {
+		for _, a := range predict(c.Addr, peer.Step, own.Stepped(), p.skew) {
 			p.put(c, target{remote: a, shy: shy})
 		}
-	case peer.random():
+	case peer.Random():
 		switch {
-		case open || neighbours || own.lenient() && !own.random():
+		case open || neighbours || lenient(own) && !own.Random():
 			p.put(c, target{remote: c.Addr, shy: shy}) // opens the own filter; the peer comes from elsewhere
-		case own.random():
+		case own.Random():
 			p.give("both NATs symmetric")
-		case own.stepped():
+		case own.Stepped():
 			p.give("both NATs symmetric, the ports of the other one are random")
 		case transport == packet.UDP:
 			p.spread = c.Addr.Addr()
 		}
 	default:
-		birthday := own.random() && !peer.lenient() && !open && !neighbours
+		birthday := own.Random() && !lenient(peer) && !open && !neighbours
 		if birthday && transport != packet.UDP {
 			return
 		}
@@ -211,14 +211,14 @@ func Public(a netip.Addr) bool {
 // step, each probe takes a port of the own one too, and only probes that have the
 // same place in both rows meet: the rows begin right behind the last port, and
 // skew moves one of them by what others have used meanwhile.
-func predict(last netip.AddrPort, step int16, both bool, skew int) []netip.AddrPort {
+func predict(last netip.AddrPort, step int, both bool, skew int) []netip.AddrPort {
 	first := 1
 	if both {
 		first += skew
 	}
 	var ports []netip.AddrPort
 	for k := range predictions {
-		if port := int(last.Port()) + int(step)*(first+k); port > 0 && port <= 0xffff {
+		if port := int(last.Port()) + step*(first+k); port > 0 && port <= 0xffff {
 			ports = append(ports, netip.AddrPortFrom(last.Addr(), uint16(port)))
 		}
 	}

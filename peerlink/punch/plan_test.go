@@ -43,7 +43,7 @@ func TestTheBirthdaySearchIsForTheMappedPortWhateverElseIsOffered(t *testing.T) 
 func TestPredictions(t *testing.T) {
 	for name, c := range map[string]struct {
 		last string
-		step int16
+		step int
 		both bool
 		skew int
 		want []string // the likeliest first
@@ -70,7 +70,7 @@ func TestPredictions(t *testing.T) {
 func TestPredictionsHitEveryStep(t *testing.T) {
 	for _, step := range []int{1, 2, 3, -1, -4, 16} {
 		port := uint16(30000 + 4*step)
-		next := predict(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), int16(step), false, 0)
+		next := predict(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), step, false, 0)
 		if len(next) != predictions+1 || next[0].Port() != port+uint16(step) {
 			t.Errorf("step %d: predicted %v", step, next)
 		}
@@ -83,7 +83,7 @@ func TestPortsAreForeseenFromTheNewestMapping(t *testing.T) {
 	at := netip.MustParseAddrPort
 	mapped := func(a string) Candidate { return Candidate{Kind: message.Mapped, Transport: packet.UDP, Addr: at(a)} }
 	own := Offer{NAT: kinds["restricted"], Candidates: []Candidate{{Kind: message.Host, Transport: packet.UDP, Addr: at("192.168.1.10:4000")}}}
-	by := func(step int16) NAT {
+	by := func(step int) NAT {
 		return NAT{Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Step: step}
 	}
 	for name, c := range map[string]struct {

@@ -102,16 +102,16 @@ func (b *box) outward(src, dst netip.AddrPort) netip.AddrPort {
 		return src
 	}
 	key := [2]netip.AddrPort{src}
-	if b.kind.symmetric() {
+	if b.kind.Symmetric() {
 		key[1] = dst
 	}
 	port, ok := b.out[key]
 	if !ok {
 		switch {
-		case b.kind.stepped():
+		case b.kind.Stepped():
 			b.last = uint16(int(b.last) + int(b.kind.Step))
 			port = b.last
-		case b.kind.random():
+		case b.kind.Random():
 			port = uint16(1024 + b.rng.IntN(64000))
 		default:
 			port = src.Port()

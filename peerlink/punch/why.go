@@ -65,11 +65,11 @@ func (o *Opener) unanswered() string {
 
 // kinds are the NATs of both sides, in parentheses behind a reason.
 func (o *Opener) kinds() string {
-	here := o.own.NAT.String()
+	here := inWords(o.own.NAT)
 	if o.own.NAT.Mapping == Unknown && !o.cfg.Search {
 		here = "not looked at, -nat-detection=false"
 	}
-	return fmt.Sprintf(" (NAT here: %s, there: %s)", here, o.peer.NAT)
+	return fmt.Sprintf(" (NAT here: %s, there: %s)", here, inWords(o.peer.NAT))
 }
 
 func (p plan) crosses() bool { return len(p.cross[0])+len(p.cross[1])+len(p.dial) > 0 }

@@ -184,8 +184,8 @@ func parseCall(b []byte) (Call, error) {
 	}
 	c := Call{Try: binary.BigEndian.Uint64(b), Delay: time.Duration(binary.BigEndian.Uint16(b[8:])) * time.Millisecond}
 	c.Offer.NAT = punch.NAT{
-		Mapping: punch.Dependence(b[10]), Filtering: punch.Dependence(b[11]), Preserves: b[12]&flagPreserves != 0,
-		Step: int16(binary.BigEndian.Uint16(b[13:])),
+		Mapping: message.Dependence(b[10]), Filtering: message.Dependence(b[11]), Preserves: b[12]&flagPreserves != 0,
+		Step: int(int16(binary.BigEndian.Uint16(b[13:]))),
 	}
 	n := int(b[15])
 	if n > punch.MaxCandidates || c.Delay > maxDelay ||
