@@ -88,7 +88,7 @@ func linkView(l peerlink.Snapshot, now time.Time) control.LinkView {
 		State: l.State.String(), Path: l.Path, Endpoint: l.Endpoint, Via: l.Via, MTU: l.MTU,
 		RxBytes: l.RxBytes, TxBytes: l.TxBytes, RxPackets: l.RxPackets, TxPackets: l.TxPackets,
 		WhyNotDirect: l.WhyNotDirect, Error: l.Problem,
-		FECData: l.Repair.Data, FECParity: l.Repair.Parity, FECDepth: l.Repair.Depth,
+		FECData: l.Repair.Data, FECParity: l.Repair.Parity, FECDepth: l.Repair.Depth, RecvQueuePeak: l.Waited,
 	}
 	if l.RTT > 0 {
 		v.RTTMs = ptr(float64(l.RTT.Microseconds()) / 1000)

@@ -32,6 +32,7 @@ type Peer struct {
 	onward  atomic.Pointer[onward]                    // the way to the peer through a relay; written by its link
 	behind  atomic.Pointer[Peer]                      // the relay through which the peer's datagrams came; written by pumps
 	mending atomic.Pointer[repair.View]
+	waited  atomic.Int64 // see ShowWaiting
 
 	claims claims // set for each new session
 
@@ -182,13 +183,17 @@ func (p *Peer) Snapshot() Snapshot {
 	s.RxPackets, s.RxBytes = p.rxPackets.Load(), p.rxBytes.Load()
 	s.TxPackets, s.TxBytes = p.txPackets.Load(), p.txBytes.Load()
 	s.RxDropped, s.TxDropped = p.rxDropped.Load(), p.txDropped.Load()
-	s.Repair = p.repair()
+	s.Repair, s.Waited = p.repair(), int(p.waited.Load())
 	return s
 }
 
 // ShowRepair publishes how losses on the way to the peer are met. The outbound
 // pump calls it, now and then.
 func (p *Peer) ShowRepair(v repair.View) { p.mending.Store(&v) }
+
+// ShowWaiting publishes how many of the peer's packets waited at most to be put in
+// order. The inbound pump calls it, now and then.
+func (p *Peer) ShowWaiting(most int) { p.waited.Store(int64(most)) }
 
 func (p *Peer) repair() repair.View {
 	if v := p.mending.Load(); v != nil {
@@ -212,6 +217,7 @@ type Snapshot struct {
 	MinRTT       time.Duration
 	Loss         float64     // 0 to 1, the worse of both directions
 	Repair       repair.View // how losses on the way to the peer are met
+	Waited       int         // most packets of the peer that waited to be put in order
 	Handshake    time.Time   // of the current session; zero without one
 	LastReceived time.Time
 	WhyNotDirect string

@@ -61,7 +61,8 @@ type LinkView struct {
 	ResidualLossPct *float64 `json:"residual_loss_pct"`
 	FECData         int      `json:"fec_data"` // 0: off
 	FECParity       int      `json:"fec_parity"`
-	FECDepth        int      `json:"fec_depth"` // groups that are filled in turn, against bursts; 1: one after the other
+	FECDepth        int      `json:"fec_depth"`       // groups that are filled in turn, against bursts; 1: one after the other
+	RecvQueuePeak   int      `json:"recv_queue_peak"` // most packets of the peer that waited at once to be put in order
 	RxBytes         uint64   `json:"rx_bytes"`
 	TxBytes         uint64   `json:"tx_bytes"`
 	RxPackets       uint64   `json:"rx_packets"`

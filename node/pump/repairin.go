@@ -155,6 +155,7 @@ func (i *Inbound) mendDue() {
 		if now-r.asked >= showEvery {
 			r.asked = now
 			r.Learn(int64(r.peer.Snapshot().RTT))
+			r.peer.ShowWaiting(r.Peak())
 		}
 		r.due = r.Due(now)
 		for r.Report(now, &i.mend.report) {

@@ -146,6 +146,7 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	r.waiting++
 	r.held += len(packet)
 	r.drain(now, f)
+	r.peak = max(r.peak, r.waiting)
 }
 
 // patience is how long a hole in front of a packet may wait.

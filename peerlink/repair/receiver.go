@@ -24,6 +24,7 @@ type Receiver struct {
 	held     int            // bytes in flows
 	waiting  int            // packets in flows
 	most     int            // of them
+	peak     int            // of them, so far
 	places   int            // of all flows
 	swept    int64
 
@@ -338,6 +339,9 @@ func (r *Receiver) Report(now int64, to *Report) bool {
 
 // Waiting is how many packets are held.
 func (r *Receiver) Waiting() int { return r.waiting }
+
+// Peak is how many packets were held at most.
+func (r *Receiver) Peak() int { return r.peak }
 
 // Troubled says whether a datagram is missing: that Due should be called.
 func (r *Receiver) Troubled() bool { return len(r.trackers[r.current].holes) > 0 }

@@ -289,6 +289,9 @@ func TestNoMorePacketsWaitToBePutInOrderThanMay(t *testing.T) {
 	if len(l.got) != 200 || l.r.Waiting() != 0 {
 		t.Errorf("%d of 200 packets came, %d wait for ever", len(l.got), l.r.Waiting())
 	}
+	if n := l.r.Peak(); n < window/2 || n > window {
+		t.Errorf("it says that %d packets waited at most", n)
+	}
 }
 
 func TestWhatIsIdleKeepsNoMemory(t *testing.T) {

@@ -115,13 +115,16 @@ func (b *badLine) parity() int {
 }
 
 // toSeed is what the site shows of the seed.
-func (b *badLine) toSeed() lab.Peer {
+func (b *badLine) toSeed() lab.Peer { b.t.Helper(); return b.shown(b.site, "seed") }
+
+// shown is what a node shows of another.
+func (b *badLine) shown(by *lab.Node, name string) lab.Peer {
 	b.t.Helper()
-	peers, err := b.site.Peers(b.ctx)
+	peers, err := by.Peers(b.ctx)
 	must(b.t, err)
-	i := slices.IndexFunc(peers.Peers, func(p lab.Peer) bool { return p.Name == "seed" })
+	i := slices.IndexFunc(peers.Peers, func(p lab.Peer) bool { return p.Name == name })
 	if i < 0 {
-		b.t.Fatalf("the site does not know the seed: %+v", peers.Peers)
+		b.t.Fatalf("%s is not known: %+v", name, peers.Peers)
 	}
 	return peers.Peers[i]
 }

@@ -75,6 +75,7 @@ type Peer struct {
 		Residual                   float64 `json:"residual_loss_pct"`
 		FECData                    int     `json:"fec_data"`
 		FECParity                  int     `json:"fec_parity"`
+		RecvQueuePeak              int     `json:"recv_queue_peak"` // packets
 		WhyNotDirect               string  `json:"why_not_direct"`
 		HandshakeAge               float64 `json:"handshake_age_s"` // of the keys in use
 	}
