@@ -27,6 +27,10 @@
 // before its first data. A flow that starts gets parity in small groups, and when it has
 // filled the line it is delayed by a little, once, so that its TCP ends slow start before
 // the queue overflows (HyStart looks for delay, which repairs blur).
+// What is lost while a flow makes the queue long, on a line of which nothing is known, is
+// mended on trial: see doubt. Repeats of one run reach a flow that starts together, for
+// many late acknowledgements would end its start. And when a whole window overflowed a
+// queue the flow hears of it at once, because so much cannot be repeated in time.
 //
 // The constants were found with whole transfers in virtual time over a model of
 // cubic (see the tests) and confirmed with the kernel's (scripts/bench/loss).

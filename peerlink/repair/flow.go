@@ -16,7 +16,9 @@ type flow struct {
 	slots []place // a ring by sequence number; its length is a power of two
 	last  int64   // when something came
 
-	settled bool // it started and filled a queue, so it is to hear of it
+	settled bool  // it started and filled a queue, so it is to hear of it
+	ends    bool  // nothing is known of what follows
+	gather  int64 // until then what a repeat released waits for more; 0: nothing does
 }
 
 // place is one number between next and end: a packet that waits, or a hole.
@@ -43,6 +45,10 @@ const (
 	// by as much as the line holds. So once the line is busy for most of a round trip, it
 	// is delayed by settleDelay, more than HyStart ever takes for chance.
 	settleDelay = int64(18 * time.Millisecond)
+	// gatherTime is how long the first repeat to a flow that starts waits for those of the
+	// same run, so that they are acknowledged at once: HyStart takes eight late
+	// acknowledgements for a queue.
+	gatherTime = int64(4 * time.Millisecond)
 	// flowIdle is how long a flow without packets is remembered.
 	flowIdle = int64(5 * time.Second)
 )
@@ -106,7 +112,10 @@ func (r *Receiver) ordered(now int64, s *Shim, packet []byte, repaired bool) {
 	if repaired || hasty {
 		zero = now - maxPlayout
 	}
-	if ahead == 0 && f.held == 0 && zero+r.playout <= now {
+	if ahead == 0 && repaired && s.Hasty && f.gather == 0 {
+		f.gather, f.ends = now+gatherTime, s.Seq == f.end || s.Seq+1 == f.end
+	}
+	if ahead == 0 && f.held == 0 && zero+r.playout <= now && f.gather <= now {
 		f.next++
 		if int16(f.end-f.next) < 0 {
 			f.end = f.next
@@ -161,7 +170,9 @@ func (r *Receiver) patience(s *Shim) int64 {
 // unless parity has it.
 func (r *Receiver) limit(hole *place) int64 {
 	switch {
-	case !r.queue.long && !r.queue.gave(hole.zero):
+	case r.trackers[r.current].swamped(&r.queue):
+		return hole.zero
+	case r.queue.lossy() && r.queue.spared.has(hole.zero), !r.queue.given.has(hole.zero) && (!r.queue.long || r.queue.doubts(hole.zero)):
 		return hole.limit
 	case r.insured:
 		return min(hole.limit, hole.zero+r.parityTime)
@@ -172,6 +183,10 @@ func (r *Receiver) limit(hole *place) int64 {
 // drain hands on what is due, in order, and gives up holes whose time is over.
 // It returns when to look again; 0: when something comes.
 func (r *Receiver) drain(now int64, f *flow) int64 {
+	if f.gather > now && (f.ends || int(f.end-f.next) > f.held) && !r.crowded() {
+		return f.gather
+	}
+	f.gather, f.ends = 0, false
 	for f.next != f.end {
 		p := f.at(f.next)
 		if !p.present {

@@ -34,11 +34,28 @@ type queueMeter struct {
 	chance     float64 // how much of a window is lost by chance at most
 	density    float64 // share of the newest that was lost
 	long       bool    // the queue, when the newest came
+	doubt      doubt
 
-	// When the newest datagrams were found missing that it dropped.
-	given  [64]int64
+	// When the newest datagrams were found missing that it dropped, and that the line lost.
+	given, spared judged
+}
+
+// judged are the times of the newest holes that were judged alike.
+type judged struct {
+	at     [64]int64
 	newest int
 }
+
+// add notes what was found missing at a time.
+func (j *judged) add(since int64) {
+	if j.at[j.newest] != since {
+		j.newest = (j.newest + 1) % len(j.at)
+		j.at[j.newest] = since
+	}
+}
+
+// has says whether what was found missing at a time was judged so.
+func (j *judged) has(since int64) bool { return slices.Contains(j.at[:], since) }
 
 const (
 	// queuePeriod is how long a fastest datagram counts, at least: long enough for
@@ -73,7 +90,7 @@ const (
 func (q *queueMeter) sample(now int64, sent uint16) {
 	diff := stamp(now) - sent
 	if !q.seen || now-q.since > 3*queuePeriod {
-		*q = queueMeter{seen: true, ref: diff, since: now, rtt: q.rtt, came: q.came, lost: q.lost, bursts: q.bursts, chance: q.chance}
+		*q = queueMeter{seen: true, ref: diff, since: now, rtt: q.rtt, came: q.came, lost: q.lost, bursts: q.bursts, chance: q.chance, doubt: q.doubt}
 	}
 	d := int32(int16(diff - q.ref))
 	if now-q.since > queuePeriod {
@@ -103,6 +120,12 @@ func (q *queueMeter) sample(now int64, sent uint16) {
 	}
 	q.at = now
 	q.long = q.full(q.late())
+	if q.stalled > 0 {
+		q.doubt.spoilt = true
+	}
+	if q.doubt.open {
+		q.doubt.heard(now, q.late())
+	}
 }
 
 // stall notices that something on the way stood still. The queue that this leaves is
@@ -142,8 +165,22 @@ func (q *queueMeter) full(late int64) bool {
 	}
 	// Single losses are mended by parity, whoever is to blame, so there it costs little
 	// to be careful.
-	return q.lost < longBurst*q.bursts && late > max(deepest*7/8, q.rtt/4, 3*shortQueue)
+	return !q.runs() && late > max(deepest*7/8, q.rtt/4, 3*shortQueue)
 }
+
+// roundTrip is the round trip, or a guess.
+func (q *queueMeter) roundTrip() int64 {
+	if q.rtt > 0 {
+		return q.rtt
+	}
+	return usualRTT
+}
+
+// runs says whether losses come in long runs, which parity does not mend.
+func (q *queueMeter) runs() bool { return q.lost >= longBurst*q.bursts }
+
+// doubts says whether the queue is not simply to blame for what is lost while it is long.
+func (q *queueMeter) doubts(now int64) bool { return !q.lossy() && q.stalled == 0 && q.doubt.may(now) }
 
 // lossy says whether the line loses though its queue is short.
 func (q *queueMeter) lossy() bool { return q.lost >= lossyLeast && q.lost >= lossyShare*q.came }
@@ -158,18 +195,6 @@ func (q *queueMeter) arrived() {
 		q.came, q.lost, q.bursts = q.came/2, q.lost/2, q.bursts/2
 	}
 }
-
-// give notes that what was found missing at a time was the queue's doing.
-func (q *queueMeter) give(since int64) {
-	if q.given[q.newest] != since {
-		q.newest = (q.newest + 1) % len(q.given)
-		q.given[q.newest] = since
-	}
-}
-
-// gave says whether what was found missing at a time was the queue's doing, as far
-// as that was judged.
-func (q *queueMeter) gave(since int64) bool { return slices.Contains(q.given[:], since) }
 
 // missed takes a datagram that did not come; long: while the queue was, again: right
 // behind another one.

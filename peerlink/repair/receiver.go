@@ -58,7 +58,11 @@ const (
 	maxPlayout   = int64(600 * time.Millisecond)
 	neededPeriod = int64(100 * time.Millisecond)
 
-	askInterval  = int64(10 * time.Millisecond)
+	askInterval = int64(10 * time.Millisecond)
+	// While a flow waits for what was missed a moment ago, reports are all that goes
+	// back: on a line whose losses come in runs several of them may be lost.
+	askQuickly   = int64(10 * time.Millisecond / 3)
+	askSoon      = int64(25 * time.Millisecond)
 	tellInterval = int64(250 * time.Millisecond)
 	maxQuiet     = int64(5 * time.Second)
 
@@ -211,13 +215,10 @@ func (r *Receiver) Learn(rtt int64) { r.queue.rtt = rtt }
 
 // roundTrip is the round trip, or a guess.
 func (r *Receiver) roundTrip() int64 {
-	switch {
-	case r.queue.rtt > 0:
-		return r.queue.rtt
-	case r.repairTime > 0:
+	if r.queue.rtt == 0 && r.repairTime > 0 {
 		return r.repairTime
 	}
-	return usualRTT
+	return r.queue.roundTrip()
 }
 
 // learn takes how long a repeat took; what took two says less.
@@ -267,6 +268,14 @@ func (r *Receiver) Due(now int64) (next int64) {
 			next = at
 		}
 	}
+	if known, line := r.queue.doubt.verdict(now); known {
+		for i := range r.trackers {
+			r.trackers[i].resolve(line, &r.queue)
+		}
+	}
+	if r.queue.doubt.open {
+		soonest(r.queue.doubt.until)
+	}
 	for i := range r.trackers {
 		t := &r.trackers[i]
 		if len(t.holes) == 0 {
@@ -300,6 +309,8 @@ func (r *Receiver) reportDue(t *tracker) int64 {
 	switch {
 	case t.next == 0:
 		return 0
+	case t.wants() && r.shims && r.waiting > 0 && r.roundTrip() <= int64(repeatRTT) && t.newestHole()+askSoon > t.asked:
+		return max(t.asked+askQuickly, 1)
 	case t.wants() && r.shims:
 		return max(t.asked+askInterval, 1)
 	case t.wants():

@@ -17,6 +17,7 @@ type tracker struct {
 	got, calm, lost, bursts, crowded uint32 // calm: that came while the queue was short
 	overtaken                        bool   // a datagram came that had been missing
 	lastLost                         uint64 // counter of the newest judged loss
+	doubts, doubtRuns                uint32 // losses that are to be counted when it is known who is to blame
 	asked                            int64  // time of the last report
 }
 
@@ -31,15 +32,22 @@ type hole struct {
 type holeState uint8
 
 const (
-	young  holeState = iota // it may only be late
-	wanted                  // to be repeated
-	given                   // counted and not asked for
+	young   holeState = iota // it may only be late
+	wanted                   // to be repeated
+	given                    // counted and not asked for
+	doubted                  // to be repeated, and not counted yet
 )
+
+// asked says that it is to be repeated.
+func (h *hole) asked() bool { return h.state == wanted || h.state == doubted }
 
 const (
 	trackWords = 64 // a power of two
 	trackSize  = (trackWords - 1) * 64
 	maxHoles   = 1024
+	// More than swamp holes that are more than one in swampShare of all since the oldest are more than
+	// repeats can mend in time: they have a budget.
+	swamp, swampShare = 96, 16
 	// reorderWait is how long a datagram may be overtaken before it counts as lost.
 	reorderWait = int64(2 * time.Millisecond)
 )
@@ -59,8 +67,11 @@ func (t *tracker) seen(now int64, counter uint64, late int64) bool {
 	}
 	if h := t.hole(counter); h != nil {
 		t.overtaken = true
-		if h.state == wanted { // it was not lost after all
+		switch h.state { // it was not lost after all
+		case wanted:
 			t.lost--
+		case doubted:
+			t.doubts--
 		}
 	}
 	return t.mark(counter)
@@ -145,25 +156,60 @@ func (t *tracker) hole(counter uint64) *hole {
 
 // judge counts a hole as a loss of one kind or the other.
 func (t *tracker) judge(h *hole, q *queueMeter, blind bool) {
-	full := q.full(max(h.late, q.late()))
+	late := max(h.late, q.late())
+	full := q.full(late)
 	h.state = given
 	switch {
 	case blind:
 		h.state = wanted
 		t.crowded++
+	case full && q.doubts(h.since) && q.doubt.allows(h.since, late, q.roundTrip()):
+		h.state = doubted
+		t.doubts++
+		if h.counter != t.lastLost+1 {
+			t.doubtRuns++
+		}
 	case full:
 		t.crowded++
-		q.give(h.since)
+		q.given.add(h.since)
 		q.missed(true, false)
 	default:
 		h.state = wanted
 		t.lost++
+		q.spared.add(h.since)
 		q.missed(false, h.counter == t.lastLost+1)
 		if h.counter != t.lastLost+1 {
 			t.bursts++
 		}
 	}
 	t.lastLost = h.counter
+}
+
+// newestHole is when the newest datagram was missed; there must be one.
+func (t *tracker) newestHole() int64 { return t.holes[len(t.holes)-1].since }
+
+// resolve counts what was in doubt.
+func (t *tracker) resolve(line bool, q *queueMeter) {
+	for i := range t.holes {
+		switch h := &t.holes[i]; {
+		case h.state == doubted && line:
+			h.state = wanted
+			q.spared.add(h.since)
+		case h.state == doubted:
+			h.state = given
+			q.given.add(h.since)
+		}
+	}
+	for i := range t.doubts {
+		q.missed(!line, i >= t.doubtRuns)
+	}
+	if line {
+		t.lost += t.doubts
+		t.bursts += t.doubtRuns
+	} else {
+		t.crowded += t.doubts
+	}
+	t.doubts, t.doubtRuns = 0, 0
 }
 
 // settle judges the holes that are no longer young and drops those that nobody
@@ -181,6 +227,13 @@ func (t *tracker) settle(now int64, q *queueMeter, blind bool, giveUp int64) {
 	t.holes = kept
 }
 
+// swamped says that far more is missing than the line loses usually: a queue that a
+// whole window overflowed, too much for repeats.
+func (t *tracker) swamped(q *queueMeter) bool {
+	n := len(t.holes)
+	return q.lossy() && q.runs() && q.roundTrip() <= int64(repeatRTT) && n > swamp && uint64(n*swampShare) > t.next-t.holes[0].counter
+}
+
 // patience is how long a hole counts as young. The first of all is not waited for: a flow
 // that starts is best insured before its first packets.
 func (t *tracker) patience() int64 {
@@ -193,7 +246,7 @@ func (t *tracker) patience() int64 {
 // wants says whether a report should ask for something.
 func (t *tracker) wants() bool {
 	for i := range t.holes {
-		if t.holes[i].state == wanted {
+		if t.holes[i].asked() {
 			return true
 		}
 	}
@@ -216,12 +269,12 @@ func (t *tracker) fill(r *Report) {
 	r.Got, r.Lost, r.Bursts, r.Crowded, r.N = t.calm, t.lost, t.bursts, t.crowded, 0
 	for i := len(t.holes) - 1; i >= 0 && r.N < maxRanges; {
 		h := t.holes[i]
-		if h.state != wanted || r.Newest-h.counter > 1<<16-1 {
+		if !h.asked() || r.Newest-h.counter > 1<<16-1 {
 			i--
 			continue
 		}
 		first := i
-		for first > 0 && t.holes[first-1].state == wanted && t.holes[first-1].counter+1 == t.holes[first].counter && i-first < 255 &&
+		for first > 0 && t.holes[first-1].asked() && t.holes[first-1].counter+1 == t.holes[first].counter && i-first < 255 &&
 			r.Newest-t.holes[first-1].counter <= 1<<16-1 {
 			first--
 		}
