@@ -256,6 +256,31 @@ func TestFilterIsReplacedWithoutLoss(t *testing.T) {
 	}
 }
 
+func TestARingOfAnySizeIsGoneAroundWithoutLoss(t *testing.T) {
+	a, b := nstest.Pair(t)
+	for _, size := range []int{1, 1<<20 + 64<<10} { // bytes; there are 512 frames at least
+		s, far := newStation(t, a, Options{}, TapOptions{}), newStation(t, b, Options{}, TapOptions{Ring: size})
+		frames := far.tap.ring.frames
+		if want := max(size, 1<<20) / ringFrame; frames != want {
+			t.Fatalf("%d frames for %d bytes, want %d", frames, size, want)
+		}
+		hop := lookup(t, s, b4)
+		until(t, hop, "mode", func() bool { return hop.Mode() == ModeGSO })
+		train := packet.NewTrain()
+		for range 5 { // the last batch keeps its frames meanwhile
+			for range frames / 2 {
+				ipLen, tcpLen := load(train, a4, b4, 1, 100, 100)
+				if err := s.sender.Send(hop, train, ipLen, tcpLen); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := collect(t, far.tap, frames/2*100); len(got) != frames/2 || far.tap.Dropped() != 0 {
+				t.Fatalf("%d of %d packets, %d dropped", len(got), frames/2, far.tap.Dropped())
+			}
+		}
+	}
+}
+
 func TestAnswerGoesBackToTheNeighbourThatBroughtThePacket(t *testing.T) {
 	a, b := nstest.Pair(t)
 	openTUN(t, a, "tun9")
