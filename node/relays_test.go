@@ -11,14 +11,19 @@ import (
 // hubs are two public nodes to which all sites have direct links: the seed, and a
 // second one on faster lines.
 func hubs(m *mesh) (seed, hub *station, sites []*station) {
+	return hubsOn(m, simnet.Link{Delay: 40 * time.Millisecond}, simnet.Link{Delay: 10 * time.Millisecond})
+}
+
+// hubsOn is hubs with such lines from each site to the one and to the other.
+func hubsOn(m *mesh, toSeed, toHub simnet.Link) (seed, hub *station, sites []*station) {
 	const second = "203.0.113.9:9000"
 	seeds := func(s *station) { s.cfg.Seeds = []string{seedAddress, second} }
 	seed = m.seed("fra-seed", seedAddress, "10.0.0.1/24")
 	hub = m.seed("ams-hub", second, "10.0.0.9/24", func(s *station) { s.cfg.Seeds = []string{seedAddress} })
 	sites = m.sites(2, seeds)
 	for _, s := range sites {
-		m.net.SetLink(seed.host, s.host, simnet.Link{Delay: 40 * time.Millisecond})
-		m.net.SetLink(hub.host, s.host, simnet.Link{Delay: 10 * time.Millisecond})
+		m.net.SetLink(seed.host, s.host, toSeed)
+		m.net.SetLink(hub.host, s.host, toHub)
 	}
 	m.reachAll(15*time.Second, append(sites, seed, hub)...)
 	return seed, hub, sites

@@ -252,8 +252,9 @@ func (l *link) shed() {
 func (l *link) observe() observation {
 	o := observation{
 		relays: l.relays(), staged: l.staging.len() > 0, crowded: l.d.crowded(), refresh: l.d.cfg.Refresh(),
-		sent: l.peer.txPackets.Load() + l.peer.txRelayed.Load(),
+		carried: carried{l.peer.txPackets.Load(), l.peer.txBytes.Load(), l.peer.rxPackets.Load(), l.peer.rxBytes.Load()},
 	}
+	o.sent = o.carried.txPackets + l.peer.txRelayed.Load()
 	newest, data := int64(0), int64(0)
 	for _, s := range l.m.sessions {
 		newest, data = max(newest, s.in.last.Load()), max(data, s.in.lastData.Load())

@@ -38,6 +38,8 @@ type machine struct {
 	failures map[packet.Path]failure
 	standbys []*standby
 	meter    path.Meter // of the path in use
+	loading  loading    // the same
+	loads    map[packet.Path]*path.Load
 	chooser  path.Chooser[packet.Path]
 	options  []path.Candidate[packet.Path] // scratch of alternative
 	renew    time.Time                     // when to try a handshake although there are keys; zero: not
@@ -74,6 +76,7 @@ type observation struct {
 	refresh  time.Duration // see Config.Refresh
 	sent     uint64        // packets for the peer so far
 	lastData time.Time     // when a packet came from the peer; zero: never
+	carried  carried
 }
 
 const (
@@ -89,7 +92,7 @@ func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, ran
 		self: self, peer: peer, keepalive: keepalive, timeout: timeout, random: random,
 		patience: min(timeout, maxPatience), warm: DefaultWarm, rekey: DefaultRekey,
 		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
-		punched: map[packet.Path]bool{}, falls: map[packet.Path]int{},
+		punched: map[packet.Path]bool{}, falls: map[packet.Path]int{}, loads: map[packet.Path]*path.Load{},
 	}
 }
 

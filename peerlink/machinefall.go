@@ -42,7 +42,7 @@ func (m *machine) alternative(now time.Time) packet.Path {
 	}
 	for _, r := range m.relays {
 		if r.path != m.path && r.reaches && m.failures[r.path].count == 0 && r.path.Alive() {
-			m.options = append(m.options, r.candidate(0))
+			m.options = append(m.options, m.relayed(now, r))
 		}
 	}
 	if i := path.Best(m.options); i >= 0 {
@@ -67,6 +67,7 @@ func (m *machine) fallBack(now time.Time, to packet.Path) {
 	from, owner, since := m.path, m.owner, m.lastArrival()
 	m.emit(away{since})
 	m.fail(now, from)
+	m.noteQueue(now)
 	if from == m.direct {
 		m.emit(decided{owner, fate{lost: true, path: from}})
 		if from.Alive() {

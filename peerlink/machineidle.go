@@ -146,7 +146,7 @@ func (m *machine) retire(now time.Time) {
 	}
 	m.options = m.options[:0]
 	for _, r := range m.relays {
-		m.options = append(m.options, r.candidate(m.failures[r.path].count))
+		m.options = append(m.options, m.relayed(now, r))
 	}
 	i := path.Best(m.options)
 	switch {

@@ -29,10 +29,20 @@ type relayWay struct {
 	hops    int           // relays on the way; 0: not known
 }
 
-func (r relayWay) candidate(failures int) path.Candidate[packet.Path] {
-	return path.Candidate[packet.Path]{
-		Path: r.path, Class: path.Relayed, Alive: r.path.Alive(), Failures: failures,
+// relayed says what is known of a way through another node.
+func (m *machine) relayed(now time.Time, r relayWay) path.Candidate[packet.Path] {
+	c := path.Candidate[packet.Path]{
+		Path: r.path, Class: path.Relayed, Alive: r.path.Alive(), Failures: m.failures[r.path].count,
 		Seed: r.seed, Reaches: r.reaches, RTT: r.rtt, Hops: r.hops,
+	}
+	m.fillLoad(now, &c)
+	return c
+}
+
+// fillLoad puts into c what is remembered of the traffic that it carried.
+func (m *machine) fillLoad(now time.Time, c *path.Candidate[packet.Path]) {
+	if l := m.loads[c.Path]; l != nil {
+		path.FillLoad(c, l, now, c.Path == m.path)
 	}
 }
 
@@ -74,6 +84,9 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 		m.follow(p)
 	case m.path.Kind() == packet.Relay && (less(m.peer, m.self) || m.probe.doubt(now) >= m.suspectAfter()):
 		m.follow(p)
+		// What the old relay owes, behind a long queue perhaps, says nothing of this one.
+		m.probe = probe{id: m.probe.id, since: now}
+		m.ping(now)
 	}
 }
 
@@ -135,7 +148,7 @@ func (m *machine) dialled(p packet.Path) bool { return m.ours[p] }
 func (m *machine) follow(p packet.Path) {
 	if m.path != p {
 		m.path = p
-		m.meter = path.Meter{}
+		m.meter, m.loading = path.Meter{}, loading{}
 		m.usable = false
 		m.renew = time.Time{}
 		if m.current != nil {
@@ -190,7 +203,7 @@ func (m *machine) lostPath(now time.Time, p packet.Path) {
 }
 
 // choose picks a path for a handshake if there is none.
-func (m *machine) choose() {
+func (m *machine) choose(now time.Time) {
 	if m.path != nil && m.path.Alive() && m.failures[m.path].count == 0 {
 		return
 	}
@@ -201,7 +214,7 @@ func (m *machine) choose() {
 		})
 	}
 	for _, r := range m.relays {
-		candidates = append(candidates, r.candidate(m.failures[r.path].count))
+		candidates = append(candidates, m.relayed(now, r))
 	}
 	if i := path.Best(candidates); i >= 0 {
 		m.follow(candidates[i].Path)

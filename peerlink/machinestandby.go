@@ -149,7 +149,7 @@ func (m *machine) tendEvery(now time.Time, b *standby) time.Duration {
 		return knockLater
 	case !b.works(now, m.warm):
 		return 4 * time.Second
-	case m.carrying(now) && m.current != nil && max(m.current.txLoss.share(), m.current.rxLoss.share()) > 0.02:
+	case m.limited(now), m.carrying(now) && m.current != nil && max(m.current.txLoss.share(), m.current.rxLoss.share()) > 0.02:
 		return weighEvery
 	case less(m.peer, m.self):
 		return 2 * m.warm // the other side asks
@@ -183,8 +183,11 @@ func (m *machine) heardAside(now time.Time, in *Inbound, p packet.Path, frames [
 				}
 			}
 		case wire.Pong:
+			took := time.Duration(clock - f.Time)
 			if b := m.ready(p); b != nil && b.id == f.ID {
-				m.standbyAnswered(now, b, time.Duration(clock-f.Time))
+				m.standbyAnswered(now, b, took)
+			} else if p == m.path && s == m.current && f.ID != 0 && f.ID == m.loading.id {
+				m.loadAnswered(now, in, f, took)
 			}
 		}
 	}
@@ -250,6 +253,7 @@ func (m *machine) moveTo(now time.Time, p packet.Path) {
 	m.follow(p)
 	if b != nil {
 		m.meter = b.meter
+		m.loading.gauge.RoundTrip(now, m.meter.RTT())
 	}
 	if m.current == nil {
 		if s := m.newest(); s != nil {
@@ -269,7 +273,7 @@ func (m *machine) weigh(now time.Time) {
 		return
 	}
 	if m.carrying(now) {
-		m.meter.Loaded(now, max(m.current.txLoss.share(), m.current.rxLoss.share()), 0)
+		m.load(m.path).Lost(now, max(m.current.txLoss.share(), m.current.rxLoss.share()))
 	}
 	if m.path.Kind() != packet.Relay && len(m.standbys) == 0 || !less(m.self, m.peer) {
 		return
@@ -281,24 +285,23 @@ func (m *machine) weigh(now time.Time) {
 		}
 	}
 	if m.path.Kind() == packet.Relay {
-		candidates = m.weighRelays(candidates)
+		candidates = m.weighRelays(now, candidates)
 	}
 	if i := m.chooser.Choose(now, m.path, candidates); i > 0 {
+		m.noteQueue(now)
 		m.moveTo(now, candidates[i].Path)
 	}
 }
 
 // weighRelays adds the relays that are known to reach the peer, and puts the one
 // in use on the same footing: by the relays' word, not by its own round trip.
-func (m *machine) weighRelays(candidates []path.Candidate[packet.Path]) []path.Candidate[packet.Path] {
+func (m *machine) weighRelays(now time.Time, candidates []path.Candidate[packet.Path]) []path.Candidate[packet.Path] {
 	for _, r := range m.relays {
 		switch {
 		case r.path == m.path:
-			c := r.candidate(m.failures[r.path].count)
-			c.Loss = candidates[0].Loss
-			candidates[0] = c
+			candidates[0] = m.relayed(now, r)
 		case r.reaches:
-			candidates = append(candidates, r.candidate(m.failures[r.path].count))
+			candidates = append(candidates, m.relayed(now, r))
 		}
 	}
 	return candidates
@@ -307,7 +310,8 @@ func (m *machine) weighRelays(candidates []path.Candidate[packet.Path]) []path.C
 // candidate says what is known of a direct path, or of the path in use.
 func (m *machine) candidate(now time.Time, p packet.Path, meter *path.Meter) path.Candidate[packet.Path] {
 	c := path.Candidate[packet.Path]{Path: p, Class: class(p), Alive: p.Alive(), Failures: m.failures[p].count}
-	path.Fill(&c, meter, now)
+	path.Fill(&c, meter)
+	m.fillLoad(now, &c)
 	return c
 }
 

@@ -50,12 +50,14 @@ func (m *machine) tick(now time.Time, o observation) {
 	forgetDead(m.ours)
 	forgetDead(m.punched)
 	forgetDead(m.falls)
+	forgetDead(m.loads)
 	m.closeLeft(now)
 	m.expire(now)
 	if m.direct != nil && !m.direct.Alive() {
 		m.lostPath(now, m.direct)
 	}
 	m.watch(now, o.lastRx)
+	m.gauge(now, o.carried)
 	m.weigh(now)
 	m.knock(now)
 	m.tend(now)
@@ -147,7 +149,7 @@ func (m *machine) connect(now time.Time) {
 		return
 	}
 	if m.current == nil {
-		m.choose()
+		m.choose(now)
 	}
 	if m.path == nil || !m.path.Alive() || m.mayReturn(now) {
 		return
@@ -230,6 +232,7 @@ func (m *machine) heard(now time.Time, in *Inbound, p packet.Path, frames []wire
 			if p == m.path {
 				took := time.Duration(clock - f.Time)
 				m.meter.Answered(took)
+				m.loading.gauge.RoundTrip(now, took)
 				m.probe.answered(now.Add(-took))
 				m.renew = time.Time{}
 			}

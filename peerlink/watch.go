@@ -116,7 +116,7 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 			m.publish()
 		}
 		m.probe = probe{id: m.probe.id, sent: m.probe.sent, since: now}
-		m.choose()
+		m.choose(now)
 		if !m.path.Alive() {
 			return
 		}

@@ -17,6 +17,7 @@ type line struct {
 	loss   float64 // of each direction
 	silent bool    // it swallows everything
 	remote netip.AddrPort
+	narrow narrow
 }
 
 func (l *line) Remote() netip.AddrPort { return l.remote }
@@ -30,22 +31,26 @@ type world struct {
 	moved   []time.Time
 	aways   []away
 	asked   map[packet.Path]int // questions
+	asides  map[packet.Path]int // of them aside of the stream
 	tries   int                 // handshakes begun
 	traffic func() (up, down bool)
+	bulk    func() int // large datagrams of the next step; nil: none
+	came    uint64     // of ours at the peer
 	step    time.Duration
 	ticked  time.Time
 }
 
 type answerDue struct {
 	at    time.Time
+	took  time.Duration
 	path  *line
-	id    uint32
 	aside bool
+	pong  wire.Pong
 }
 
 func newWorld(b *bench) *world {
 	return &world{
-		bench: b, rng: rand.New(rand.NewPCG(1, 2)), asked: map[packet.Path]int{}, step: 10 * time.Millisecond,
+		bench: b, rng: rand.New(rand.NewPCG(1, 2)), asked: map[packet.Path]int{}, asides: map[packet.Path]int{}, step: 10 * time.Millisecond,
 		traffic: func() (bool, bool) { return false, false },
 	}
 }
@@ -71,6 +76,7 @@ func (w *world) run(d time.Duration) {
 		if down && w.passes(l) {
 			w.rx, w.o.lastData = w.now, w.now
 		}
+		w.carry(l)
 		w.due(s)
 		every := tickIdle
 		if w.m.pressing(w.now) {
@@ -96,14 +102,14 @@ func (w *world) due(s *session) {
 			continue
 		}
 		w.take(func() {
-			clock := int64(a.path.rtt)
+			clock := int64(a.took)
 			if a.aside {
-				w.m.heardAside(w.now, s.in, a.path, []wire.Frame{wire.Pong{ID: a.id}}, clock)
+				w.m.heardAside(w.now, s.in, a.path, []wire.Frame{a.pong}, clock)
 			} else {
 				if w.m.path == a.path {
 					w.rx = w.now
 				}
-				w.m.heard(w.now, s.in, a.path, []wire.Frame{wire.Pong{ID: a.id}}, clock)
+				w.m.heard(w.now, s.in, a.path, []wire.Frame{a.pong}, clock)
 			}
 		})
 	}
@@ -135,8 +141,15 @@ func (w *world) ask(p packet.Path, f wire.Frame, aside bool) {
 	if !ok {
 		return
 	}
-	w.asked[p]++
-	if l, ok := p.(*line); ok && w.passes(l) && w.rng.Float64() >= l.loss {
-		w.answers = append(w.answers, answerDue{w.now.Add(l.rtt), l, ping.ID, aside})
+	if w.asked[p]++; aside {
+		w.asides[p]++
+	}
+	if l, ok := p.(*line); ok && w.passes(l) && w.rng.Float64() >= l.loss && w.rng.Float64() >= l.narrow.loses {
+		took := l.rtt + l.narrow.wait(w.now)
+		pong := wire.Pong{ID: ping.ID}
+		if s := w.m.newest(); w.bulk != nil && s != nil {
+			pong.Highest, pong.Received = s.sealer.counter.Load(), w.came
+		}
+		w.answers = append(w.answers, answerDue{w.now.Add(took), took, l, aside, pong})
 	}
 }

@@ -1,5 +1,12 @@
 // Package path decides which of several ways to a node is taken. It is pure:
 // time is an argument, and what is known of a way is measured elsewhere.
+//
+// What was measured decides among ways of one class: round trip, jitter, loss, and
+// what passes when more is offered. So a direct path over UDP that is throttled is
+// left for fake TCP, and a narrow relay for a wide one. It never moves a link from a
+// direct path to a relay. Most often the bottleneck is the node's own line, which all
+// its ways share; the relay's line is somebody else's and carries everything twice;
+// and whether a relay would do better is known only after that bandwidth was taken.
 package path
 
 import "time"
@@ -25,7 +32,7 @@ type Candidate[P comparable] struct {
 	RTT     time.Duration // smoothed; of a relayed way both legs together; 0: not known
 	Jitter  time.Duration // smoothed deviation of the round trip
 	Loss    float64       // share of datagrams that are lost, 0 to 1
-	Goodput float64       // bytes per second that got through when more was offered; 0: not known
+	Goodput float64       // bytes per second that got through when more was offered, see Gauge; 0: not known
 
 	// Of a relayed way.
 	Reaches bool // the relay said that it reaches the node; RTT holds both legs

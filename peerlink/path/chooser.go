@@ -6,10 +6,11 @@ import "time"
 // dead or if there is one of a nearer class, else only if another is clearly
 // better for a while. Its zero value is ready; it belongs to one goroutine.
 type Chooser[P comparable] struct {
-	rival P             // what has been clearly better
-	since time.Time     // since when; zero: there is none
-	moved time.Time     // the last change for a better cost
-	rest  time.Duration // no other such change until then after it
+	rival  P             // what has been clearly better
+	since  time.Time     // since when; zero: there is none
+	before P             // what was left at the last change for a better cost, if it was wide enough
+	moved  time.Time     // when that was
+	rest   time.Duration // no other such change until then after it
 }
 
 const (
@@ -51,7 +52,7 @@ func (c *Chooser[P]) Choose(now time.Time, current P, candidates []Candidate[P])
 		c.forget()
 		return best
 	}
-	if !clearly(b, u, margin) || c.resting(now) {
+	if !clearly(b, u, margin) || c.resting(now) && !c.mistaken(b, u) {
 		c.forget()
 		return used
 	}
@@ -70,10 +71,20 @@ func (c *Chooser[P]) Choose(now time.Time, current P, candidates []Candidate[P])
 		c.rest = leastRest
 	}
 	c.moved = now
+	if c.before = current; u.Goodput > 0 {
+		var none P
+		c.before = none
+	}
 	return best
 }
 
 func (c *Chooser[P]) resting(now time.Time) bool { return c.rest > 0 && now.Sub(c.moved) < c.rest }
+
+// mistaken says whether the last such change is to be taken back without a rest: it
+// led to a way that turns out to be too narrow, from one that was not.
+func (c *Chooser[P]) mistaken(b, u *Candidate[P]) bool {
+	return b.Path == c.before && b.Goodput == 0 && u.Goodput > 0
+}
 
 func (c *Chooser[P]) forget() {
 	var none P

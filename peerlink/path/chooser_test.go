@@ -40,6 +40,8 @@ func TestChoose(t *testing.T) {
 	failed := func(c *candidate) { c.Failures++ }
 	lossy := func(c *candidate) { c.Loss = 0.06 }
 	terrible := func(c *candidate) { c.Loss = 0.5 }
+	narrow := func(c *candidate) { c.Goodput = 125_000 }
+	wide := func(c *candidate) { c.Goodput = 2_500_000 }
 	for _, c := range []struct {
 		name    string
 		current string
@@ -56,6 +58,11 @@ func TestChoose(t *testing.T) {
 		{"a little better is not worth it", "tcp", []candidate{tcp, udp}, -1, "tcp"},
 		{"lossy udp loses to clean tcp", "udp", []candidate{with(udp, lossy), tcp}, lasting, "tcp"},
 		{"terrible udp sooner", "udp", []candidate{with(udp, terrible), tcp}, lastingLarge, "tcp"},
+		{"throttled udp loses to tcp", "udp", []candidate{with(udp, narrow), tcp}, lastingLarge, "tcp"},
+		{"not if tcp was as narrow", "udp", []candidate{with(udp, narrow), with(tcp, narrow)}, -1, "udp"},
+		{"nor if nobody would feel it", "udp", []candidate{with(udp, func(c *candidate) { c.Goodput = 1e8 }), tcp}, -1, "udp"},
+		{"never from direct to a relay that is wider", "udp", []candidate{with(udp, narrow), with(relay, wide)}, -1, "udp"},
+		{"the wider of two relays", "relay", []candidate{with(relay, narrow), with(other, wide)}, lastingLarge, "other"},
 		{"the shorter of two relays", "other", []candidate{other, relay}, lastingLarge, "relay"},
 		{"nothing lives", "udp", []candidate{with(udp, dead)}, 0, ""},
 	} {
@@ -106,7 +113,7 @@ func TestNoiseDoesNotMakeThePathFlap(t *testing.T) {
 					meters[i].Answered(base + time.Duration(r.Float64()*0.4*float64(base)))
 				}
 				c := candidate{Path: name, Class: Direct, Alive: true}
-				Fill(&c, &meters[i], d.now)
+				Fill(&c, &meters[i])
 				in = append(in, c)
 			}
 			d.look(time.Second, in...)
@@ -174,5 +181,64 @@ func TestTheChoiceSettles(t *testing.T) {
 		if d.moves != settled {
 			t.Errorf("seed %d: it goes on changing", seed)
 		}
+	}
+}
+
+// What a change for the round trip led to is left at once if it is too narrow, but
+// between two ways that are narrow both there is a rest as ever.
+func TestAMistakeIsTakenBackWithoutARest(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		goodput float64 // of the way that was left
+		within  time.Duration
+	}{
+		{"to a way that was wide enough", 0, 5 * time.Second},
+		{"to one that is four times as wide", 500_000, 25 * time.Second},
+	} {
+		d := newChooser("far")
+		far := candidate{Path: "far", Class: Relayed, Alive: true, Reaches: true, RTT: 200 * ms}
+		near := candidate{Path: "near", Class: Relayed, Alive: true, Reaches: true, RTT: 20 * ms}
+		for d.moves == 0 {
+			d.look(500*ms, far, near)
+		}
+		near.Goodput, far.Goodput = 60_000, c.goodput
+		moved := d.now
+		for d.moves == 1 && d.now.Sub(moved) < time.Minute {
+			d.look(500*ms, far, near)
+		}
+		if took := d.now.Sub(moved); d.current != "far" || took > c.within || c.goodput > 0 && took < leastRest {
+			t.Errorf("%s: on %q after %v", c.name, d.current, took)
+		}
+	}
+}
+
+// The memory of a narrow way fades, and it is tried again; should it still be narrow,
+// that is noticed when its traffic has been looked at.
+func TestANarrowWayIsTriedAgainAndSeldom(t *testing.T) {
+	d := newChooser("near")
+	var loads [2]Load
+	narrow, tried := time.Duration(0), 0
+	began := d.now
+	for since, last := d.now, d.current; d.now.Sub(began) < 12*time.Hour; {
+		near := candidate{Path: "near", Class: Relayed, Alive: true, Reaches: true, RTT: 20 * ms}
+		far := candidate{Path: "far", Class: Relayed, Alive: true, Reaches: true, RTT: 60 * ms}
+		if d.current != last {
+			last, since = d.current, d.now
+			if last == "near" {
+				tried++
+			}
+		}
+		if d.current == "near" {
+			narrow += time.Second
+			loads[0].Passed(d.now, 125_000, d.now.Sub(since) >= 3*time.Second)
+		} else {
+			loads[1].Passed(d.now, 2_500_000, false)
+		}
+		FillLoad(&near, &loads[0], d.now, d.current == "near")
+		FillLoad(&far, &loads[1], d.now, d.current == "far")
+		d.look(time.Second, near, far)
+	}
+	if tried < 3 || tried > 30 || narrow > 10*time.Duration(tried+1)*time.Second {
+		t.Errorf("in twelve hours it was tried %d times, and used for %v", tried, narrow)
 	}
 }
