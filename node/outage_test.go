@@ -124,7 +124,7 @@ func TestAfterABlackholeTrafficIsBackAtOnceAndNothingIsLost(t *testing.T) {
 					if missing > most {
 						t.Errorf("%d packets are missing, the queue takes all but %d", missing, most)
 					}
-					if twice > 75 { // what arrived shortly before cannot be told from what did not
+					if twice > 0 { // what arrived shortly before goes again, under the same counter
 						t.Errorf("%d packets arrived twice", twice)
 					}
 					if c.lasts > 3*time.Second && !slices.IsSorted(s.order) {
