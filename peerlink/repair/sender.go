@@ -326,10 +326,10 @@ func (s *Sender) Due(now int64) int64 {
 	}
 	if s.beatAt != 0 && now >= s.beatAt {
 		s.beatDue = true
-		if s.beats++; s.beats >= maxBeats {
+		if s.beats++; s.beats >= s.mostBeats() {
 			s.beatAt = 0
 		} else {
-			s.beatAt = now + firstBeat<<s.beats
+			s.beatAt = now + firstBeat<<min(s.beats, maxBeats-1)
 		}
 	}
 	if s.beatAt != 0 && (next == 0 || s.beatAt < next) {
@@ -339,6 +339,15 @@ func (s *Sender) Due(now int64) int64 {
 		next = at
 	}
 	return next
+}
+
+// mostBeats is how many beats follow the last packet. A run of losses that
+// it was in may go on, where repeats come in time.
+func (s *Sender) mostBeats() int {
+	if s.meter.lost > longBurst*s.meter.bursts && s.rtt <= int64(repeatRTT) {
+		return 2 * maxBeats
+	}
+	return maxBeats
 }
 
 // forgetCopies lets go of the memory of a ring that nobody uses any more, which
