@@ -68,28 +68,36 @@ func TestBytesArriveIntactOverBadLinesOfOtherKinds(t *testing.T) {
 }
 
 func TestAStreamComesWholeThroughBursts(t *testing.T) {
-	const perSecond, size, allowed = 1000, 1200, 0.001
+	const perSecond, size, allowed, parts, lasts = 1000, 1200, 0.001, 5, 1500 * time.Millisecond
 	b := newBadLine(t, plain(t), lab.ImpairedConfig{}, "")
 	b.turn("burst=3%/8")
-	s := b.stream(perSecond, size)
-	b.lasts(2 * time.Second) // until then nobody can know
-	s.Stop(time.Second)
+	bad := 0
 	// A host that is busy elsewhere delays as a queue does, and what a queue drops is not
-	// mended. So it need not succeed in every few seconds, but in some.
-	for try := 1; ; try++ {
-		b.Line.Reset()
+	// mended. That may happen once in five parts, or else twice in ten.
+	for most := 1; most <= 2; most++ {
 		s := b.stream(perSecond, size)
-		b.lasts(3 * time.Second)
-		r, line := s.Stop(time.Second), b.Line.Stats(impair.There)
-		lost := float64(line.Dropped[impair.LostInBurst].Packets) / float64(line.In.Packets)
-		t.Logf("the line lost %.2f %%, and of %d datagrams %.3f %%", 100*lost, len(r.Packets), 100*r.Lost())
-		if lost > 0.01 && r.Lost() <= allowed && len(r.Packets) > 2*perSecond {
+		b.lasts(2 * time.Second) // until then nobody can know
+		b.Line.Reset()
+		began := time.Now()
+		// The end of a stream is another matter: a run of losses in which it ends may swallow
+		// all that tells of it.
+		b.lasts(parts*lasts + 500*time.Millisecond)
+		line, r := b.Line.Stats(impair.There), s.Stop(time.Second)
+		if lost := float64(line.Dropped[impair.LostInBurst].Packets) / float64(line.In.Packets); lost < 0.01 {
+			t.Errorf("the line lost only %.2f %%", 100*lost)
+		}
+		for n := range time.Duration(parts) {
+			part := r.Between(began.Add(n*lasts), began.Add((n+1)*lasts))
+			t.Logf("of %d datagrams %.3f %% are lost", len(part.Packets), 100*part.Lost())
+			if part.Lost() > allowed || len(part.Packets) < perSecond {
+				bad++
+			}
+		}
+		if bad <= most {
 			return
 		}
-		if try == 5 {
-			t.Fatalf("%.3f %% of the stream are lost", 100*r.Lost())
-		}
 	}
+	t.Errorf("in %d of %d parts more of the stream is lost than %.1f %%", bad, 2*parts, 100*allowed)
 }
 
 func TestNothingArrivesTwice(t *testing.T) {
