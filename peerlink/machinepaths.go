@@ -85,8 +85,7 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 	case m.path.Kind() == packet.Relay && (less(m.peer, m.self) || m.probe.doubt(now) >= m.suspectAfter()):
 		m.follow(p)
 		// What the old relay owes, behind a long queue perhaps, says nothing of this one.
-		m.probe = probe{id: m.probe.id, since: now}
-		m.ping(now)
+		m.probe.forgive(now)
 	}
 }
 

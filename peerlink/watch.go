@@ -74,6 +74,12 @@ func (p *probe) answered(sent time.Time) {
 	p.proved, p.unsure = sent, time.Time{}
 }
 
+// forgive forgets what the path in use owes: the peer was heard on another one now.
+func (p *probe) forgive(now time.Time) {
+	p.since, p.unheard, p.missed = now, time.Time{}, 0
+	p.awaited, p.pings, p.asked = time.Time{}, 0, false
+}
+
 // lastArrival is when something was sent at last that has arrived for sure.
 func (m *machine) lastArrival() time.Time {
 	p := &m.probe
