@@ -83,6 +83,9 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 	case m.path == nil || !m.path.Alive():
 		m.follow(p)
 	case m.path.Kind() == packet.Relay && (less(m.peer, m.self) || m.probe.doubt(now) >= m.suspectAfter()):
+		if m.probe.doubt(now) > 0 {
+			m.emit(away{m.lastArrival()})
+		}
 		m.follow(p)
 		// What the old relay owes, behind a long queue perhaps, says nothing of this one.
 		m.probe.forgive(now)
