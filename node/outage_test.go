@@ -24,11 +24,16 @@ type paced struct {
 // run sends one packet every step for a while.
 func (p *paced) run(m *mesh, d, step time.Duration) {
 	for range d / step {
-		p.from.say(p.from.address(), p.to.address(), fmt.Sprintf("%s %d", p.label, len(p.sent)))
-		p.sent, p.at, p.times = append(p.sent, time.Now()), append(p.at, time.Time{}), append(p.times, 0)
+		p.next()
 		m.pass(step)
 		p.look()
 	}
+}
+
+// next sends one packet.
+func (p *paced) next() {
+	p.from.say(p.from.address(), p.to.address(), fmt.Sprintf("%s %d", p.label, len(p.sent)))
+	p.sent, p.at, p.times = append(p.sent, time.Now()), append(p.at, time.Time{}), append(p.times, 0)
 }
 
 // rest waits for what is still under way.
