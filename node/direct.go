@@ -50,7 +50,11 @@ func (n *Node) newProber() (err error) {
 		// Without a direct path in mind nobody needs to know.
 		Detect: n.cfg.NATDetection && n.cfg.P2P && (n.UDP != nil || n.Cross != nil), Servers: n.stunServers, Public: n.cfg.STUN,
 		Crosser: n.Cross, TCPServers: func() []nat.Server { return n.seedsBy(packet.RawTCP) },
-		Hosts: n.Hosts, OnChange: func(*nat.Report) { n.publish() }, Log: n.log.Named("nat"),
+		Hosts: n.Hosts, Log: n.log.Named("nat"),
+		OnChange: func(*nat.Report) {
+			n.peers.LocalChanged()
+			n.publish()
+		},
 	}
 	if n.UDP != nil {
 		cfg.Pather = n.UDP

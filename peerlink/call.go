@@ -55,6 +55,18 @@ func (c *calls) due() <-chan time.Time {
 	return c.timer.C
 }
 
+// LocalChanged says that what Config.Candidates returns has changed: searches for
+// direct paths that waited for it begin, but in a large mesh, where nobody waits.
+// Any goroutine may call it; it does not block.
+func (d *Directory) LocalChanged() {
+	if d.crowded() {
+		return
+	}
+	for _, p := range d.Peers() {
+		p.box.Ref().Offer(elsewhere{}) // one that is lost is made up for within candidateEvery
+	}
+}
+
 // search tells the opener how things are and sets its alarm.
 func (l *link) search(now time.Time) {
 	c := &l.calls

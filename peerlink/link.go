@@ -191,6 +191,8 @@ func (l *link) take(now time.Time, msg toLink) {
 		l.askAround(now)
 	case look:
 		l.m.tick(now, l.observe())
+	case elsewhere:
+		l.calls.asked = time.Time{} // the search that follows asks
 	case askReach:
 		l.askThis(msg.Reach)
 	case seek:

@@ -39,6 +39,8 @@ type (
 	want struct{}
 	// look says that some other link came up or went down.
 	look struct{}
+	// elsewhere says that this node may be reached in other ways than before.
+	elsewhere struct{}
 	// judged says that this node does not admit the peer that it had called.
 	judged struct{ refusal string }
 )
@@ -51,6 +53,7 @@ func (again) toLink()       {}
 func (lost) toLink()        {}
 func (want) toLink()        {}
 func (look) toLink()        {}
+func (elsewhere) toLink()   {}
 func (judged) toLink()      {}
 func (pingRequest) toLink() {}
 
