@@ -164,6 +164,8 @@ func (m *machine) stopTrying() {
 func (m *machine) promote(now time.Time, s *session) {
 	if m.current != nil && m.current != s {
 		m.current.retired = now
+		s.txLoss.expect(m.current.txLoss)
+		s.rxLoss.expect(m.current.rxLoss)
 	} else if m.current == nil {
 		m.upSince = now
 	}

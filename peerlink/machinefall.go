@@ -56,7 +56,7 @@ func (m *machine) alternative(now time.Time) packet.Path {
 func (m *machine) quickPatience() (time.Duration, int) {
 	probes := quickProbes
 	if m.current != nil {
-		probes = min(max(m.enough()*2, quickProbes), mostQuick)
+		probes = min(max(m.enough(unlikely)*2, quickProbes), mostQuick)
 	}
 	return min(m.suspectAfter()+3*m.meter.RTT()/2+time.Duration(probes)*quickInterval, m.patience), probes
 }

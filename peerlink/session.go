@@ -85,6 +85,14 @@ type lossMeter struct {
 // share is the part that is lost, 0 to 1.
 func (l *lossMeter) share() float64 { return max(l.smooth, 0) }
 
+// expect takes the share that the keys before these have seen, until there is one
+// of these: the line is the same.
+func (l *lossMeter) expect(before lossMeter) {
+	if l.highest == 0 {
+		l.smooth = before.smooth
+	}
+}
+
 // minSample is how many datagrams an update of the share is made of at least.
 const minSample = 20
 

@@ -20,6 +20,13 @@ const (
 	minRecheck    = 50 * time.Millisecond
 	streakLong    = 8
 
+	// How likely it may be that a path which works answers no question in a row: of
+	// one that another is there to replace, or can be dialled beside, and of the
+	// only one. A link of which both directions lose 30 % would else be given up
+	// for nothing once in a few hours.
+	unlikely = 1e-3
+	never    = 1e-6
+
 	// maxPatience is how long a path may be silent under traffic at most.
 	maxPatience = 3 * time.Second
 )
@@ -137,7 +144,7 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 	tx := m.current.sealer.counter.Load()
 	p.flowing, p.lastTx = tx != p.lastTx, tx
 	other := m.alternative(now)
-	patience, missed, unanswered, interval := m.patience, minMissed, m.enough()+1, probeInterval
+	patience, missed, unanswered, interval := m.patience, minMissed, m.enough(never)+1, probeInterval
 	if other != nil {
 		interval = quickInterval
 		patience, missed = m.quickPatience()
@@ -181,12 +188,14 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 		if other != nil {
 			p.unheard = p.since // and more of them, if that has no answer
 		}
-	case doubt >= suspect && now.Sub(p.sent) >= interval:
+	case doubt >= suspect && (now.Sub(p.sent) >= interval || doubt >= patience/2 && now.Sub(p.sent) >= tickBusy):
+		// Before the path is given up it is asked twice as often: as many questions
+		// as a lossy line takes then find room within the patience.
 		p.missed++
 		m.ping(now)
 		// Whoever made the path makes another one while this one is still asked:
 		// if just this connection has died, nothing is lost by waiting.
-		if max(p.missed, p.pings) > m.enough() && !p.asked && m.dialled(m.path) {
+		if max(p.missed, p.pings) > m.enough(unlikely) && !p.asked && m.dialled(m.path) {
 			p.asked = true
 			m.emit(doubted{})
 			m.emit(decided{m.owner, fate{doubt: true, path: m.path}})
@@ -205,13 +214,13 @@ func (m *machine) recheck(now time.Time, p packet.Path) {
 	}
 }
 
-// enough is how many pings in a row without an answer are hardly by chance (one
-// in a thousand), with the loss that the link is used to.
-func (m *machine) enough() int {
+// enough is how many pings in a row are without an answer by chance only so
+// rarely, with the loss that the link is used to.
+func (m *machine) enough(rarely float64) int {
 	s := m.current
 	arrives := (1 - s.txLoss.share()) * (1 - s.rxLoss.share())
 	n := minMissed
-	for p := math.Pow(1-arrives, minMissed); p > 0.001 && n < maxMissed; n++ {
+	for p := math.Pow(1-arrives, minMissed); p > rarely && n < maxMissed; n++ {
 		p *= 1 - arrives
 	}
 	return n
