@@ -37,8 +37,8 @@ var ErrGone = errors.New("the interface was removed from outside")
 // the work on a packet, so while packets flow a reader looks again for some
 // microseconds; the number falls while the looking is in vain.
 const (
-	minPolls = 16
-	maxPolls = 48
+	minPolls = 4
+	maxPolls = 12
 )
 
 // reader is what a read in progress needs; the closures are made once, so that

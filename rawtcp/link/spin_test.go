@@ -3,6 +3,8 @@ package link
 import "testing"
 
 func TestLookingAgainGrowsWhileItPaysAndShrinksWhenItDoesNot(t *testing.T) {
+	defer func(was bool) { alone = was }(alone)
+	alone = false
 	var s Spin
 	looks := func() (vain int) {
 		for s.Again(vain) {
@@ -10,19 +12,29 @@ func TestLookingAgainGrowsWhileItPaysAndShrinksWhenItDoesNot(t *testing.T) {
 		}
 		return vain
 	}
-	if n := looks(); n != 2 {
+	if n := looks(); n != 8 {
 		t.Fatalf("%d looks at first", n)
 	}
 	s.Found(0) // it was there at once: nothing learned
-	for _, want := range []int{4, 8, 16, 32, 40, 40} {
+	for _, want := range []int{16, 32, 64, 100, 100} {
 		s.Found(1)
 		if s.most != want {
 			t.Fatalf("%d looks, want %d", s.most, want)
 		}
 	}
-	for _, want := range []int{40, 20, 10, 5, 2, 2} {
+	for _, want := range []int{100, 50, 25, 12, 8, 8} {
 		if n := looks(); n != want {
 			t.Fatalf("%d looks, want %d", n, want)
 		}
+	}
+}
+
+func TestOnASingleProcessorNobodyLooksAgain(t *testing.T) {
+	defer func(was bool) { alone = was }(alone)
+	alone = true
+	var s Spin
+	s.Found(1)
+	if s.Again(0) {
+		t.Fatal("looks while the sender cannot run")
 	}
 }
