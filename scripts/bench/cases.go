@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,7 @@ var cases = []kase{
 	{"udp64", "UDP, 64 B (received packets/s)", udp(64)},
 	{"udp1200", "UDP, 1200 B (received packets/s)", udp(1200)},
 	{"ping", "ping, idle (average ms)", ping},
+	{"ping-busy", "ping, every processor busy with something else (average ms)", pingBusy},
 }
 
 func caseNames() string {
@@ -166,6 +168,19 @@ func ping(ctx context.Context, c *contender, _ int) (sample, error) {
 	}
 	average, err := strconv.ParseFloat(parts[1], 64)
 	return sample{value: average}, err
+}
+
+// pingBusy measures the same while other programs want more than all processors:
+// how soon a node gets one when a packet is there.
+func pingBusy(ctx context.Context, c *contender, seconds int) (sample, error) {
+	for range runtime.NumCPU() + 1 {
+		p, err := c.pair.Left.Start(lab.Command{Path: "sh", Args: []string{"-c", "while :; do :; done"}})
+		if err != nil {
+			return sample{}, err
+		}
+		defer func() { _ = p.Kill() }() // fails only if it is gone
+	}
+	return ping(ctx, c, seconds)
 }
 
 // median of the samples' values as `of` reads them; 0 without samples.
