@@ -72,3 +72,25 @@ func TestALossyPathOnWhichNothingArrivesAnyMoreIsGivenUpInFourSeconds(t *testing
 		}
 	}
 }
+
+func TestWhatADeadRelaySwallowedGoesAgainWheneverThePeerIsFollowedToAnother(t *testing.T) {
+	for late := 300 * time.Millisecond; late <= 900*time.Millisecond; late += 30 * time.Millisecond {
+		w, relay, s := onRelay(t, true)
+		w.traffic = func() (bool, bool) { return true, true }
+		w.run(20 * time.Second)
+		relay.silent = true
+		died, before := w.now, len(w.aways)
+		w.run(late)
+		other := relayLine(80 * time.Millisecond)
+		w.o.relays = append(w.o.relays, relayWay{path: other, seed: true, reaches: true, rtt: 80 * time.Millisecond})
+		w.rx = w.now
+		w.take(func() { w.m.touch(w.now, s.in, other) })
+		w.run(time.Second)
+		if w.m.path != other {
+			t.Fatalf("%v after the death: the peer is not followed", late)
+		}
+		if len(w.aways) == before || w.aways[before].since.After(died) {
+			t.Errorf("%v after the death: what was sent since does not go again: %v", late, w.aways[before:])
+		}
+	}
+}
