@@ -36,6 +36,7 @@ type machine struct {
 	punched  map[packet.Path]bool // opened through NATs, or proven otherwise
 	falls    map[packet.Path]int  // how often each was left because it had died
 	failures map[packet.Path]failure
+	vain     map[packet.Path]vain // relays that were left because they did not work
 	standbys []*standby
 	meter    path.Meter // of the path in use
 	loading  loading    // the same
@@ -93,6 +94,7 @@ func newMachine(self, peer message.NodeID, keepalive, timeout time.Duration, ran
 		patience: min(timeout, maxPatience), warm: DefaultWarm, rekey: DefaultRekey,
 		failures: map[packet.Path]failure{}, ours: map[packet.Path]bool{},
 		punched: map[packet.Path]bool{}, falls: map[packet.Path]int{}, loads: map[packet.Path]*path.Load{},
+		vain: map[packet.Path]vain{},
 	}
 }
 

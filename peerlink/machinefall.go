@@ -67,6 +67,7 @@ func (m *machine) fallBack(now time.Time, to packet.Path) {
 	from, owner, since := m.path, m.owner, m.lastArrival()
 	m.emit(away{since})
 	m.fail(now, from)
+	m.disappointed(now, from)
 	m.noteQueue(now)
 	if from == m.direct {
 		m.emit(decided{owner, fate{lost: true, path: from}})

@@ -141,12 +141,14 @@ func (m *machine) retires(now time.Time, idle time.Duration) bool {
 // is not for words now and then to one that is, see link.wordy.
 func (m *machine) retire(now time.Time) {
 	retires := m.retires(now, idleDirect)
-	if !retires && !m.detours() {
+	if !retires && !m.detours(now) {
 		return
 	}
 	m.options = m.options[:0]
 	for _, r := range m.relays {
-		m.options = append(m.options, m.relayed(now, r))
+		if retires || !m.disappoints(now, r.path) {
+			m.options = append(m.options, m.relayed(now, r))
+		}
 	}
 	i := path.Best(m.options)
 	switch {
@@ -160,9 +162,9 @@ func (m *machine) retire(now time.Time) {
 
 // detours says whether the link goes through a relay that it would not choose now.
 // As always among relays, the node with the smaller ID chooses.
-func (m *machine) detours() bool {
+func (m *machine) detours(now time.Time) bool {
 	return m.crowded && m.usable && m.path.Kind() == packet.Relay && less(m.self, m.peer) && !m.try.active() && !m.confirming() &&
-		!slices.ContainsFunc(m.relays, func(r relayWay) bool { return r.path == m.path })
+		!m.offered(m.path) && m.settled(now)
 }
 
 // retireTo moves to a relay. What the peer still sends on the direct path arrives

@@ -86,6 +86,9 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 		if m.probe.doubt(now) > 0 {
 			m.emit(away{m.lastArrival()})
 		}
+		if less(m.self, m.peer) {
+			m.disappointed(now, m.path) // it was this side's choice
+		}
 		m.follow(p)
 		// What the old relay owes, behind a long queue perhaps, says nothing of this one.
 		m.probe.forgive(now)

@@ -284,8 +284,12 @@ func (m *machine) weigh(now time.Time) {
 			candidates = append(candidates, m.candidate(now, b.path, &b.meter))
 		}
 	}
-	if m.path.Kind() == packet.Relay {
+	switch {
+	case m.path.Kind() != packet.Relay:
+	case m.settled(now):
 		candidates = m.weighRelays(now, candidates)
+	case len(candidates) == 1:
+		return // rather than to judge the one in use alone, and to forget what was seen of others
 	}
 	if i := m.chooser.Choose(now, m.path, candidates); i > 0 {
 		m.noteQueue(now)
@@ -300,7 +304,7 @@ func (m *machine) weighRelays(now time.Time, candidates []path.Candidate[packet.
 		switch {
 		case r.path == m.path:
 			candidates[0] = m.relayed(now, r)
-		case r.reaches:
+		case r.reaches && !m.disappoints(now, r.path):
 			candidates = append(candidates, m.relayed(now, r))
 		}
 	}

@@ -51,6 +51,7 @@ func (m *machine) tick(now time.Time, o observation) {
 	forgetDead(m.punched)
 	forgetDead(m.falls)
 	forgetDead(m.loads)
+	m.forgetVain(now)
 	m.closeLeft(now)
 	m.expire(now)
 	if m.direct != nil && !m.direct.Alive() {
