@@ -22,11 +22,12 @@ type Search struct {
 	top      int // a size that is tried before those between; 0: none
 
 	phase phase
-	round int       // of probes in this phase
-	at    time.Time // of the last round
-	kept  bool      // the limit was confirmed in this phase
-	since time.Time // of the last confirmation
-	raise time.Time // when to look for more
+	round int           // of probes in this phase
+	at    time.Time     // of the last round
+	kept  bool          // the limit was confirmed in this phase
+	since time.Time     // of the last confirmation
+	raise time.Time     // when to look for more
+	wait  time.Duration // from the last search for more to the next; 0: there was none
 
 	id   uint32
 	sent []Probe // the newest last
@@ -54,7 +55,8 @@ const (
 	maxProbes    = 3                      // of one size (MAX_PROBES)
 	doubtful     = 2                      // probes of the limit before other sizes are tried
 	confirmEvery = time.Second            // while large datagrams are sent (CONFIRMATION_TIMER)
-	raiseEvery   = 10 * time.Minute       // (PMTU_RAISE_TIMER)
+	raiseFirst   = 30 * time.Second       // after the path seemed to shrink, then doubled
+	raiseEvery   = 10 * time.Minute       // at most (PMTU_RAISE_TIMER)
 	rungs        = 12
 	granularity  = 8 // bytes
 	keepSent     = 64
@@ -137,6 +139,7 @@ func (s *Search) judge(now time.Time) {
 		// What failed has failed several times.
 		s.high = min(s.low+max((s.limit-s.min)/rungs, 1)+1, s.limit) + 1
 		s.limit, s.top = s.low, s.high-1
+		s.wait = 0
 		s.begin(refine)
 		s.rest(now)
 	case s.phase == volley && s.round == maxProbes:
@@ -170,9 +173,13 @@ func (s *Search) rest(now time.Time) {
 	}
 }
 
+// finish ends a search. The next one for more comes soon if the path has just seemed
+// to shrink: a queue that is full and counted in bytes drops large datagrams only,
+// which looks the same.
 func (s *Search) finish(now time.Time) {
 	s.begin(done)
-	s.since, s.raise = now, now.Add(raiseEvery)
+	s.wait = min(max(2*s.wait, raiseFirst), raiseEvery)
+	s.since, s.raise = now, now.Add(s.wait)
 }
 
 func (s *Search) probe(size int) {

@@ -130,6 +130,34 @@ func TestAPathThatGrowsIsNoticedInTime(t *testing.T) {
 	r.until(t, raiseEvery+time.Minute, true, func() bool { return r.s.Limit() == 1443 })
 }
 
+func TestASizeGivenUpByMistakeIsBackSoon(t *testing.T) {
+	r := newRoad(New(520, 1443), 1500, 0)
+	r.pass(20*time.Minute, true)
+	r.size = 1000 // a queue is full: large ones are dropped
+	r.until(t, 5*time.Second, true, func() bool { return r.s.Limit() <= 1000 })
+	r.pass(10*time.Second, true)
+	r.size = 1500
+	r.until(t, raiseFirst+5*time.Second, true, func() bool { return r.s.Limit() == 1443 })
+}
+
+func TestANarrowPathIsAskedForMoreEverMoreSeldom(t *testing.T) {
+	r := newRoad(New(520, 1443), 1223, 0)
+	r.pass(10*time.Second, false)
+	var waits []time.Duration
+	for last, began := r.sent, r.now; len(waits) < 7; {
+		if r.pass(time.Second, false); r.sent != last {
+			waits, began = append(waits, r.now.Sub(began).Round(30*time.Second)), r.now
+			r.pass(20*time.Second, false) // until that search is over
+			last = r.sent
+		}
+	}
+	for i, want := range []time.Duration{30, 60, 120, 240, 480, 600, 600} {
+		if i > 0 && (waits[i]-want*time.Second).Abs() > 30*time.Second {
+			t.Fatalf("looked after %v", waits)
+		}
+	}
+}
+
 func TestALineThatIsBlackChangesNoSize(t *testing.T) {
 	r := newRoad(New(520, 1443), 1343, 0)
 	r.pass(10*time.Second, true)
