@@ -89,7 +89,7 @@ bench-loss: ## bad lines: loss, bursts, congestion, outages, in one run (half an
 	@cd scripts/bench && $(GO) build -o ../../bin/bench .
 	@scripts/as-root bin/bench loss -node $(BIN) $(BENCH)
 
-nat-matrix: ## real nodes behind every pair of kinds of NAT (half an hour); fails if a pair that must be direct is not; NAT='-only full,random -transport udp -repeat 5' selects
+nat-matrix: ## real nodes behind every pair of kinds of NAT (ten minutes); fails if a pair that must be direct is not; NAT='-only full,random -transport udp -repeat 5' selects
 	@scripts/deps.sh demo
 	@$(MAKE) --no-print-directory build
 	@$(GO) build -o bin/natmatrix ./scripts/natmatrix
