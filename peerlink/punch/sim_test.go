@@ -109,7 +109,7 @@ func (b *box) outward(src, dst netip.AddrPort) netip.AddrPort {
 	if !ok {
 		switch {
 		case b.kind.Stepped():
-			b.last = uint16(int(b.last) + int(b.kind.Step))
+			b.last = uint16(int(b.last) + b.kind.Step)
 			port = b.last
 		case b.kind.Random():
 			port = uint16(1024 + b.rng.IntN(64000))
