@@ -199,9 +199,9 @@ func (o *Opener) surveyed() bool {
 	return o.local != nil && (o.local.NAT.Mapping != Unknown || !o.cfg.Search)
 }
 
-// ready says whether a try is worth while.
+// ready says whether the own NAT need not be waited for any longer.
 func (o *Opener) ready(now time.Time) bool {
-	return o.local != nil && len(o.local.Candidates) > 0 && (o.surveyed() || now.Sub(o.asked) >= surveyTime)
+	return o.surveyed() || now.Sub(o.asked) >= surveyTime
 }
 
 func (o *Opener) looked(now time.Time, l Look) {
@@ -237,7 +237,7 @@ func (o *Opener) delayOf(local *Offer) time.Duration {
 func (o *Opener) advance(now time.Time) {
 	if o.state == idle {
 		switch {
-		case o.early != nil && (o.surveyed() || !now.Before(o.asked.Add(surveyTime))):
+		case o.early != nil && o.ready(now):
 			early := *o.early
 			o.early = nil
 			if now.Sub(o.came) < o.callEvery() { // else the peer has given up, or calls again
