@@ -22,7 +22,7 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 	g := Gather{Try: try, Within: within, Fresh: o.cfg.UDP && o.own.NAT.Stepped()}
 	if o.cfg.TCP && !o.hasTCP() {
 		g.Hold4, g.Hold6 = len(o.own.Hosts(false)) > 0, len(o.own.Hosts(true)) > 0
-		if called { // what can be of use is known already
+		if called && !mayShare(o.own, o.peer) { // what can be of use is known already
 			p := makePlan(o.own, o.peer, options{tcp: true, search: o.cfg.Search})
 			g.Hold4, g.Hold6 = g.Hold4 && len(p.cross[0]) > 0, g.Hold6 && len(p.cross[1]) > 0
 		}

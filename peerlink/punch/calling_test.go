@@ -1,10 +1,14 @@
 package punch
 
 import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
 
@@ -198,6 +202,33 @@ func TestTheCalledSideHoldsNoPortThatCanBeOfNoUse(t *testing.T) {
 		if got := w.nodes[1].effects["punch.Gather"]; got != want || w.nodes[0].effects["punch.Gather"] != 1 {
 			t.Errorf("%s: ports were held %d times, want %d", kind, got, want)
 		}
+	}
+}
+
+func TestNeighboursWhomOnlyFakeTCPShowsToBeSoHoldPortsForEachOther(t *testing.T) {
+	seen := func(kind message.CandidateKind, addr string) Candidate {
+		return Candidate{Kind: kind, Transport: packet.RawTCP, Addr: netip.MustParseAddrPort(addr)}
+	}
+	const held = "10.0.1.2:40000" // in another network of the same site
+	now, o := time.Unix(1_700_000_000, 0), New(Config{TCP: true, Search: true, Rand: rand.New(rand.NewPCG(1, 1))})
+	o.Step(now, Look{Up: true, RTT: 40 * time.Millisecond, Local: &Offer{NAT: kinds["random"], Candidates: []Candidate{seen(message.Host, "10.0.2.2:9000")}}})
+	effects := o.Step(now, Called{Try: 1, Offer: Offer{NAT: kinds["random"], Candidates: []Candidate{
+		seen(message.Mapped, "203.0.113.1:5000"), seen(message.Host, "10.0.1.2:9000"), seen(Held, held),
+	}}})
+	if len(effects) != 1 {
+		t.Fatalf("%+v", effects)
+	}
+	if g, ok := effects[0].(Gather); !ok || !g.Hold4 || !g.Ask {
+		t.Fatalf("%+v", effects)
+	}
+	effects = o.Step(now, Gathered{Try: 1, Done: true, Candidates: []Candidate{seen(message.Mapped, "203.0.113.1:6000"), seen(Held, "10.0.2.2:40001")}})
+	effects = append(effects, o.Step(o.Next(), o.look)...)
+	crosses := func(e Effect) bool {
+		c, ok := e.(Cross)
+		return ok && slices.Contains(c.Remotes, netip.MustParseAddrPort(held))
+	}
+	if !slices.ContainsFunc(effects, crosses) {
+		t.Errorf("%+v", effects)
 	}
 }
 

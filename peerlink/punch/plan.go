@@ -188,6 +188,13 @@ func (p *planner) near(a netip.Addr) bool {
 	return !Public(a) && p.neighbours()
 }
 
+// mayShare says whether only fake TCP can show whether both are behind the same NAT.
+func mayShare(own, peer Offer) bool {
+	_, here := own.of(message.Mapped, packet.UDP, false)
+	_, there := peer.of(message.Mapped, packet.UDP, false)
+	return !(here && there) && own.NAT.Mapping != Direct && peer.NAT.Mapping != Direct
+}
+
 // neighbours says whether both are behind the same NAT.
 func (p *planner) neighbours() bool {
 	for _, transport := range []packet.Kind{packet.UDP, packet.RawTCP} {
