@@ -168,15 +168,16 @@ func (o *Outbound) recall(peer *peerlink.Peer) *recent {
 	return r
 }
 
-// makeWay lets go of what is kept for peers to which nothing was sent lately, since
-// there is no room for another one; now and then.
+// makeWay lets go of what is kept for peers to which nothing was sent lately, and of
+// the room of those of which nothing is kept any more, since there is none for another
+// one; now and then.
 func (o *Outbound) makeWay() {
 	if o.began.Sub(o.madeWay) < recentFor {
 		return
 	}
 	o.madeWay = o.began
 	for _, r := range o.kept {
-		if r.n > 0 && o.began.Sub(r.entry(r.n-1).at) > recentFor {
+		if r.n == 0 || o.began.Sub(r.entry(r.n-1).at) > recentFor {
 			r.Forget()
 		}
 	}

@@ -143,6 +143,24 @@ func TestWhatIsKeptFitsTheBudgetAndTheNewestStays(t *testing.T) {
 	}
 }
 
+func TestWayIsMadeByThoseWhoNeedNoRoom(t *testing.T) {
+	budget := packet.NewBudget(1 << 20)
+	now := time.Unix(1_700_000_000, 0)
+	kept := func(ago time.Duration) *recent {
+		r := &recent{budget: budget}
+		r.keep(now.Add(-ago), peerlink.Sealed{}, false, wire.Data, numbered(1, 100))
+		return r
+	}
+	busy, quiet, empty := kept(recentFor/2), kept(2*recentFor), kept(recentFor/2)
+	empty.since(now, func(*keptPacket, []byte) { t.Error("a packet is younger than now") })
+	each := budget.Held() / 3
+	o := &Outbound{began: now, kept: map[*peerlink.Peer]*recent{new(peerlink.Peer): busy, new(peerlink.Peer): quiet, new(peerlink.Peer): empty}}
+	o.makeWay()
+	if busy.n != 1 || quiet.buf != nil || empty.buf != nil || budget.Held() != each {
+		t.Errorf("%d packets of the busy peer are kept, %d bytes are taken, want %d", busy.n, budget.Held(), each)
+	}
+}
+
 func FuzzRecentKeepsWhatItWasGiven(f *testing.F) {
 	f.Add([]byte{1, 200, 30, 255, 0, 9}, uint16(3))
 	f.Add(bytes.Repeat([]byte{255}, 600), uint16(1))
