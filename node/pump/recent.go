@@ -19,7 +19,7 @@ type recent struct {
 	budget  *packet.Budget // of all peers
 	buf     []byte         // the packets, around in a circle
 	next    int            // where in buf the next one goes
-	entries []keptPacket   // around in a circle as well
+	entries []keptPacket   // around in a circle as well, a power of two of them
 	first   int
 	n       int
 }
@@ -64,7 +64,7 @@ func (r *recent) keep(now time.Time, was peerlink.Sealed, marked bool, kind wire
 }
 
 // entry is the i-th of what is kept.
-func (r *recent) entry(i int) *keptPacket { return &r.entries[(r.first+i)%len(r.entries)] }
+func (r *recent) entry(i int) *keptPacket { return &r.entries[(r.first+i)&(len(r.entries)-1)] }
 
 // makeRoom finds n bytes behind next. False: a packet that is young stands there,
 // and buf may become larger.
@@ -108,7 +108,7 @@ func (r *recent) wanted(now time.Time) bool {
 func (r *recent) young(now time.Time) bool { return now.Sub(r.oldest().at) < recentFor }
 
 func (r *recent) drop() {
-	r.first = (r.first + 1) % len(r.entries)
+	r.first = (r.first + 1) & (len(r.entries) - 1)
 	r.n--
 }
 
