@@ -227,12 +227,14 @@ func TestADiscardedPacketLeavesNoTrace(t *testing.T) {
 	}
 }
 
-func TestSplitAndCoalesceAllocateNothing(t *testing.T) {
+// splitAndCoalesce returns what takes a super-packet of 45 pieces apart and puts it
+// together again, and its bytes.
+func splitAndCoalesce() (all func(), size int) {
 	h, p := super(false, protoTCP, 12, 60000, 1348, tcpACK)
 	work := bytes.Clone(p)
 	c := newCoalescer(true, func([]byte) {})
 	var s splitter
-	if n := testing.AllocsPerRun(50, func() {
+	return func() {
 		copy(work, p)
 		in, _ := parseInner(work)
 		s.load(h, work, in, 1400)
@@ -242,29 +244,23 @@ func TestSplitAndCoalesceAllocateNothing(t *testing.T) {
 			c.keep(s.kind, dst, pin)
 		}
 		c.flush()
-	}); n != 0 {
+	}, len(p)
+}
+
+func TestSplitAndCoalesceAllocateNothing(t *testing.T) {
+	all, _ := splitAndCoalesce()
+	if n := testing.AllocsPerRun(50, all); n != 0 {
 		t.Fatalf("%v allocations per super-packet", n)
 	}
 }
 
-// BenchmarkSplitAndCoalesce is what a super-packet of 45 pieces costs both pumps
-// besides the seal and system calls.
+// BenchmarkSplitAndCoalesce is what a super-packet costs both pumps besides the seal
+// and system calls.
 func BenchmarkSplitAndCoalesce(b *testing.B) {
-	h, p := super(false, protoTCP, 12, 60000, 1348, tcpACK)
-	work := bytes.Clone(p)
-	c := newCoalescer(true, func([]byte) {})
-	var s splitter
-	b.SetBytes(int64(len(p)))
+	all, size := splitAndCoalesce()
+	b.SetBytes(int64(size))
 	for b.Loop() {
-		copy(work, p)
-		in, _ := parseInner(work)
-		s.load(h, work, in, 1400)
-		for piece := s.next(); piece != nil; piece = s.next() {
-			dst := append(c.place(len(piece)), piece...)
-			pin, _ := parseInner(dst)
-			c.keep(s.kind, dst, pin)
-		}
-		c.flush()
+		all()
 	}
 }
 
