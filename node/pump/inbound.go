@@ -54,7 +54,7 @@ func NewInbound(s Shared, rx packet.Receiver, sink Sink, uso bool) *Inbound {
 func (i *Inbound) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, i.rx.Wake)()
 	defer i.mend.alarm.stop()
-	defer func() { dropAll(i.mend.receivers) }()
+	defer dropAll(i.mend.receivers)
 	for ctx.Err() == nil {
 		batch, err := i.rx.Receive()
 		if err == nil {

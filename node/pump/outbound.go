@@ -133,7 +133,8 @@ func NewOutbound(s Shared, dev Device, reply Sink) *Outbound {
 // Run pumps until ctx ends or the device fails.
 func (o *Outbound) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, o.dev.Wake)()
-	defer func() { dropAll(o.kept); dropAll(o.mend.senders) }()
+	defer dropAll(o.kept)
+	defer dropAll(o.mend.senders)
 	if o.repairing() {
 		defer o.Repair.join(&o.mend.box)()
 		defer o.mend.alarm.stop()
