@@ -30,7 +30,6 @@ type actor struct {
 	tcp       *tcpSurvey             // nil: none under way
 	tcpKnown  Behaviour              // of TCP, in this network
 	second    map[bool]packet.Socket // by family: the socket of answers from another port
-	told      time.Time              // when the running survey's provisional report is due
 	lifetime  measurement
 	hosts     []netip.Addr
 	knew      map[netip.Addr]bool // mesh servers known when the last survey began
@@ -228,9 +227,9 @@ const idle = time.Hour
 // wait is how long the loop has nothing to do.
 func (a *actor) wait(now time.Time) time.Duration {
 	wait := idle
-	times := []time.Time{a.plan.next(), a.asks.next(), a.told, a.lifetime.at}
+	times := []time.Time{a.plan.next(), a.asks.next(), a.lifetime.at}
 	if a.survey != nil { // what is planned has to wait
-		times[0] = time.Time{}
+		times[0] = a.survey.tellAt()
 	}
 	if a.tcp != nil {
 		times[0] = a.tcp.until

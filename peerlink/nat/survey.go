@@ -38,24 +38,23 @@ type survey struct {
 	// self is how questions to this node itself are asked, for the hairpin test.
 	self Server
 
-	own         []netip.Addr
-	port        uint16 // the mapper's
-	shared      bool   // there is no mapper, the data socket stands in
-	seen        []Observation
-	mapping     int // questions of the mapper that are open
-	open        int // questions that are open at all
-	tester      bool
-	otherAddr   Outcome
-	otherPort   Outcome
-	dataPort    Outcome
-	hairpin     Outcome
-	hairpinDone bool
-	data        Observation
-	dataTries   int
-	tried       []Try
-	first       time.Time // when the first answer came
-	mapped      time.Time // when the mapper's questions were answered or given up
-	told        bool      // what was known then has been published
+	own       []netip.Addr
+	port      uint16 // the mapper's
+	shared    bool   // there is no mapper, the data socket stands in
+	seen      []Observation
+	mapping   int // questions of the mapper that are open
+	open      int // questions that are open at all
+	tester    bool
+	otherAddr Outcome
+	otherPort Outcome
+	dataPort  Outcome
+	hairpin   Outcome
+	data      Observation
+	dataTries int
+	tried     []Try
+	first     time.Time // when the first answer came
+	mapped    time.Time // when the mapper's questions were answered or given up; zero: one is open
+	told      bool      // what was known then has been published
 }
 
 // Try is one server that a survey asked, for people.
@@ -78,12 +77,16 @@ func (s *survey) start(now time.Time) {
 // done says that no question is open.
 func (s *survey) done() bool { return s.open == 0 }
 
-// tellAt is when what has been seen so far is worth publishing, once first is
-// set: links wait for the mapping. The filter's questions were asked with the
-// mapper's last, and their answers come from further away: they get as long again.
+// tellAt is when what has been seen so far is worth publishing: links wait for the
+// mapping. The filter's questions were asked with the mapper's last, and their
+// answers come from further away: they get as long again. Zero: nothing has been
+// seen, or it has been published, which is done once, because the end comes soon.
 func (s *survey) tellAt() time.Time {
+	if s.first.IsZero() || s.told {
+		return time.Time{}
+	}
 	at := s.first.Add(settle)
-	if !s.hairpinDone || !s.data.Mapped.IsValid() {
+	if s.mapped.IsZero() || !s.data.Mapped.IsValid() {
 		return at
 	}
 	if soon := s.mapped.Add(max(s.mapped.Sub(s.first), filterSettle)); soon.Before(at) {
@@ -188,10 +191,10 @@ func outcome(a answer, elsewhere bool) Outcome {
 
 // goOn begins what had to wait for answers.
 func (s *survey) goOn(now time.Time) {
-	if s.mapping > 0 || s.hairpinDone {
+	if s.mapping > 0 || !s.mapped.IsZero() {
 		return
 	}
-	s.hairpinDone, s.mapped = true, now
+	s.mapped = now
 	// Where each destination has another port, there is none to be asked.
 	if e := s.evidence(); e.mapping() == EndpointIndependent {
 		var n int

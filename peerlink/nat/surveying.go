@@ -157,12 +157,8 @@ func (a *actor) surveyAsk(now time.Time, r role, server Server, c Change, done f
 func (a *actor) attend(now time.Time) {
 	s := a.survey
 	if !s.done() {
-		switch at := s.tellAt(); {
-		case s.first.IsZero() || s.told:
-		case now.Before(at):
-			a.told = at
-		default: // once is enough, the end comes sooner
-			a.told, s.told = time.Time{}, true
+		if at := s.tellAt(); !at.IsZero() && !now.Before(at) {
+			s.told = true
 			a.conclude(now, s, false)
 		}
 		return
@@ -217,7 +213,7 @@ func (a *actor) endSurvey() {
 	if len(a.sockets) > 0 {
 		a.cfg.Pather.Release(a.sockets)
 	}
-	a.survey, a.sockets, a.told = nil, nil, time.Time{}
+	a.survey, a.sockets = nil, nil
 }
 
 // refresh asks one server whether the data socket is still seen as before.
