@@ -183,12 +183,12 @@ func (s *Sender) rest(now int64) {
 	if s.fixed || s.calm < calmPackets || now-s.since < long {
 		return
 	}
-	s.ring.forget()
+	s.ring.forget() // its memory may be megabytes
 	*s = Sender{
-		ring: ring{budget: s.ring.budget},
+		ring: s.ring,
 		plan: Decide(Conditions{Burst: 1}, Plan{}), meter: lossStats{last: s.meter.last, known: s.meter.known},
 		rtt: s.rtt, tokens: maxTokens / 2, flows: s.flows, parity: s.parity, scratch: s.scratch,
-	} // the memory of the ring may be megabytes
+	}
 }
 
 func (s *Sender) lossy(now int64) bool { return s.hurt && now-s.since < lossMemory }
