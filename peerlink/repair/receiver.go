@@ -306,15 +306,16 @@ func (r *Receiver) Due(now int64) (next int64) {
 
 // reportDue is when the next report about t is due; 0: not before something comes.
 func (r *Receiver) reportDue(t *tracker) int64 {
+	wants := t.wants()
 	switch {
 	case t.next == 0:
 		return 0
-	case t.wants() && r.shims && r.waiting > 0 && r.roundTrip() <= int64(repeatRTT) && t.newestHole()+askSoon > t.asked:
-		return max(t.asked+askQuickly, 1)
-	case t.wants() && r.shims:
-		return max(t.asked+askInterval, 1)
-	case t.wants():
+	case wants && !r.shims:
 		return max(t.asked+r.quiet, 1)
+	case wants && r.waiting > 0 && r.roundTrip() <= int64(repeatRTT) && t.newestHole()+askSoon > t.asked:
+		return max(t.asked+askQuickly, 1)
+	case wants:
+		return max(t.asked+askInterval, 1)
 	case r.shims && t == &r.trackers[r.current] && t.got-r.reportGot >= 32:
 		return max(t.asked+tellInterval, 1)
 	}
