@@ -10,12 +10,7 @@ import (
 
 func TestALookupThatMeetsCloseFindsAWayOrNone(t *testing.T) {
 	ns, _ := nstest.Pair(t)
-	var r *Resolver
-	var err error
-	ns.Do(func() { r, err = NewResolver(nil) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newResolver(t, ns, nil)
 	known, err := r.Lookup(b4)
 	if err != nil || !known.Ready() {
 		t.Fatalf("before Close: %v", err)

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 	"github.com/openbmx/lightweight-tunnel/rawtcp/link/nstest"
 )
@@ -66,6 +68,16 @@ func newStation(t testing.TB, ns *nstest.NS, so Options, to TapOptions) *station
 		s.resolver.Close()
 	})
 	return s
+}
+
+func newResolver(t testing.TB, ns *nstest.NS, log hclog.Logger) (r *Resolver) {
+	t.Helper()
+	var err error
+	ns.Do(func() { r, err = NewResolver(log) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // until waits for the hop to satisfy ok, looking whenever it changes.

@@ -10,12 +10,7 @@ import (
 
 func TestHandlesAreRightWhenAChangeOfRoutesIsTold(t *testing.T) {
 	ns, _ := nstest.Pair(t)
-	var r *Resolver
-	var err error
-	ns.Do(func() { r, err = NewResolver(nil) })
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newResolver(t, ns, nil)
 	var running sync.WaitGroup
 	t.Cleanup(func() {
 		running.Wait()

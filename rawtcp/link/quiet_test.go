@@ -23,14 +23,7 @@ func TestOfTwoResolversOneTellsThatARouteChanged(t *testing.T) {
 		t.Run(level, func(t *testing.T) {
 			ns, _ := nstest.Pair(t)
 			log := make(lines, 64)
-			var r *Resolver
-			var err error
-			ns.Do(func() {
-				r, err = NewResolver(hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}))
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := newResolver(t, ns, hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: log}))
 			defer r.Close()
 			if quiet {
 				r.Quiet()
