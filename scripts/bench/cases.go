@@ -178,7 +178,7 @@ func pingBusy(ctx context.Context, c *contender, seconds int) (sample, error) {
 		if err != nil {
 			return sample{}, err
 		}
-		defer func() { _ = p.Kill() }() // fails only if it is gone
+		defer func() { _ = p.Kill() }() // fails only if SIGKILL does
 	}
 	return ping(ctx, c, seconds)
 }
