@@ -46,9 +46,9 @@ func (m *machine) fillLoad(now time.Time, c *path.Candidate[packet.Path]) {
 	}
 }
 
-// arrivedOn moves to the path that the peer uses. A direct one is followed
-// before a relay; see mayFollow for two direct ones. Among relays the node with the smaller ID chooses and the other
-// follows; otherwise each would follow the other for ever.
+// arrivedOn moves to the path that the peer uses. A direct one is followed before a
+// relay; see mayFollow for two direct ones. Among relays the node with the smaller ID
+// chooses and the other follows; otherwise each would follow the other for ever.
 func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 	if !p.Alive() {
 		return // a straggler of a path that is gone
@@ -86,9 +86,7 @@ func (m *machine) arrivedOn(now time.Time, p packet.Path) {
 		if m.probe.doubt(now) > 0 {
 			m.emit(away{m.lastArrival()})
 		}
-		if less(m.self, m.peer) {
-			m.disappointed(now, m.path) // it was this side's choice
-		}
+		m.disappointed(now, m.path)
 		m.follow(p)
 		// What the old relay owes, behind a long queue perhaps, says nothing of this one.
 		m.probe.forgive(now)

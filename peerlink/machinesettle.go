@@ -25,8 +25,8 @@ const (
 // a failure that outlasts a datagram that comes there: perhaps nothing gets through
 // the other way.
 func (m *machine) disappointed(now time.Time, p packet.Path) {
-	if p.Kind() != packet.Relay {
-		return // of those standby.needs takes care
+	if p.Kind() != packet.Relay || !less(m.self, m.peer) {
+		return // of direct paths standby.needs takes care; of the peer's choice the peer
 	}
 	v := m.vain[p]
 	v.until = now.Add(min(leastVain<<min(2*v.count, 8), mostVain))
