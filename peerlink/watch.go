@@ -75,16 +75,19 @@ func (p *probe) unanswered(now time.Time) time.Duration {
 	return now.Sub(p.awaited)
 }
 
+// replied says that no ping waits for an answer any more.
+func (p *probe) replied() { p.awaited, p.pings, p.asked = time.Time{}, 0, false }
+
 // answered takes the answer to a ping that was sent then.
 func (p *probe) answered(sent time.Time) {
-	p.awaited, p.pings, p.asked = time.Time{}, 0, false
+	p.replied()
 	p.proved, p.unsure = sent, time.Time{}
 }
 
 // forgive forgets what the path in use owes: the peer was heard on another one now.
 func (p *probe) forgive(now time.Time) {
 	p.since, p.unheard, p.missed = now, time.Time{}, 0
-	p.awaited, p.pings, p.asked = time.Time{}, 0, false
+	p.replied()
 }
 
 // lastArrival is when something was sent at last that has arrived for sure.
@@ -110,7 +113,7 @@ func (m *machine) reported(now time.Time, highest uint64) {
 	case highest > p.arrived:
 		p.arrived, p.proved = highest, now.Add(-m.meter.RTT())
 		if highest > p.asking {
-			p.awaited, p.pings, p.asked = time.Time{}, 0, false
+			p.replied()
 		}
 	case highest == p.arrived && p.lastTx > highest && p.awaited.IsZero():
 		p.awaited, p.asking = now, p.lastTx
@@ -170,10 +173,11 @@ func (m *machine) watch(now time.Time, lastRx time.Time) {
 		}
 	}
 	p.looked = now
+	dead := p.quiet(now) >= patience && p.missed >= missed || p.unanswered(now) >= patience && p.pings >= unanswered
 	switch doubt := p.doubt(now); {
-	case other != nil && (p.quiet(now) >= patience && p.missed >= missed || p.unanswered(now) >= patience && p.pings >= unanswered):
+	case dead && other != nil:
 		m.fallBack(now, other)
-	case p.quiet(now) >= patience && p.missed >= missed, p.unanswered(now) >= patience && p.pings >= unanswered:
+	case dead:
 		m.problem = "nothing heard for " + now.Sub(p.since).Round(100*time.Millisecond).String()
 		if p.quiet(now) < m.patience {
 			m.silence.mute = m.path
