@@ -42,7 +42,7 @@ type machine struct {
 	loading  loading    // the same
 	loads    map[packet.Path]*path.Load
 	chooser  path.Chooser[packet.Path]
-	options  []path.Candidate[packet.Path] // scratch of alternative
+	options  []path.Candidate[packet.Path] // scratch of alternative and retire
 	renew    time.Time                     // when to try a handshake although there are keys; zero: not
 	leaving  []leavingPath
 	owner    actors.Ref[fate] // who dialled the direct path

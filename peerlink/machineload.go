@@ -19,7 +19,7 @@ type carried struct {
 type loading struct {
 	gauge path.Gauge
 	seen  carried // at the last tick
-	from  carried // at lookedAt
+	from  carried // at begun
 	begun time.Time
 	heavy bool // much was carried lately
 
