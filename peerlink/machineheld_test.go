@@ -59,9 +59,7 @@ func TestFakeTCPAndUnknownNATsAreHeldAsRarelyAsBefore(t *testing.T) {
 	if n := w.asked[relay] - before; n > 0 {
 		t.Errorf("%d questions to an idle relay", n)
 	}
-	udp, tcp := udpLine(50*time.Millisecond), tcpLine(60*time.Millisecond)
-	w.open(udp)
-	w.open(tcp)
+	_, tcp := w.openBoth(50*time.Millisecond, 60*time.Millisecond)
 	w.run(10 * time.Second)
 	if got := w.longestPause(tcp, 2*time.Minute); got < DefaultWarm-time.Second {
 		t.Errorf("fake TCP was asked after %v", got)

@@ -14,7 +14,7 @@ func TestInALargeMeshADirectPathThatNobodyUsesGoesBackToTheRelay(t *testing.T) {
 		w.o.crowded = crowded
 		direct := udpLine(20 * time.Millisecond)
 		w.open(direct)
-		w.traffic = both200(w)
+		w.traffic = bothWays
 		w.run(2 * idleDirect)
 		if w.m.path != direct {
 			t.Fatal("a path that is used was left")
@@ -230,13 +230,12 @@ func TestALinkLeavesARelayThatIsNotOfferedAnyMore(t *testing.T) {
 		w, relay, s := onRelay(t, follower)
 		w.o.crowded = true
 		seeds := relayLine(80 * time.Millisecond)
-		offered := relayWay{path: seeds, seed: true, reaches: true, rtt: 80 * time.Millisecond}
-		w.o.relays = append(w.o.relays, offered)
+		w.o.relays = append(w.o.relays, seeds.offered())
 		w.run(time.Minute)
 		if w.m.path != relay {
 			t.Fatal("it has left a relay that is as good")
 		}
-		w.o.relays = []relayWay{offered}
+		w.o.relays = []relayWay{seeds.offered()}
 		w.run(time.Second)
 		if moved := w.m.path == seeds; moved == follower || w.m.current != s || w.m.state(w.now) != Up {
 			t.Errorf("follower %v: moved %v", follower, moved)

@@ -92,10 +92,26 @@ func throttle(l *line) *line {
 	return l
 }
 
+// nearAndFar is a link that carries little through the nearer of two relays, which is
+// the narrow one.
+func nearAndFar(t *testing.T) (w *world, near, far *line) {
+	t.Helper()
+	w, _, _ = onRelay(t, false)
+	near, far = throttle(relayLine(40*time.Millisecond)), relayLine(100*time.Millisecond)
+	w.o.relays = []relayWay{near.offered(), far.offered()}
+	w.traffic = downOnly
+	w.flow(40_000)
+	w.run(30 * time.Second)
+	if w.m.path != near {
+		t.Fatal("the nearer one is not used for little traffic")
+	}
+	return w, near, far
+}
+
 func TestADirectPathThatIsThrottledIsLeftForAnother(t *testing.T) {
 	for _, follower := range []bool{false, true} {
 		w, _, _ := onRelay(t, follower)
-		w.traffic = func() (bool, bool) { return false, true }
+		w.traffic = downOnly
 		// A probe alone would rather have UDP.
 		udp, tcp := throttle(udpLine(40*time.Millisecond)), tcpLine(100*time.Millisecond)
 		w.open(udp)
@@ -135,18 +151,7 @@ func TestADirectPathThatIsThrottledIsLeftForAnother(t *testing.T) {
 }
 
 func TestTheWiderOfTwoRelaysIsUsed(t *testing.T) {
-	w, _, _ := onRelay(t, false)
-	near, far := throttle(relayLine(40*time.Millisecond)), relayLine(100*time.Millisecond)
-	w.o.relays = []relayWay{
-		{path: near, seed: true, reaches: true, rtt: near.rtt},
-		{path: far, seed: true, reaches: true, rtt: far.rtt},
-	}
-	w.traffic = func() (bool, bool) { return false, true }
-	w.flow(40_000)
-	w.run(30 * time.Second)
-	if w.m.path != near {
-		t.Fatal("the nearer one is not used for little traffic")
-	}
+	w, near, far := nearAndFar(t)
 	w.flow(135_000)
 	before := len(w.moves)
 	if slow := w.uses(near, 5*time.Minute); w.m.path != far || slow > 15*time.Second || len(w.moves) != before+1 {
@@ -156,7 +161,7 @@ func TestTheWiderOfTwoRelaysIsUsed(t *testing.T) {
 
 func TestADirectPathThatIsThrottledIsNotLeftForARelay(t *testing.T) {
 	w, _, _ := onRelay(t, false)
-	w.traffic = func() (bool, bool) { return false, true }
+	w.traffic = downOnly
 	udp := throttle(udpLine(40 * time.Millisecond))
 	w.open(udp)
 	w.flow(140_000)
@@ -170,7 +175,7 @@ func TestADirectPathThatIsThrottledIsNotLeftForARelay(t *testing.T) {
 
 func TestTwoPathsThroughOneBottleneckDoNotAlternate(t *testing.T) {
 	w, _, _ := onRelay(t, false)
-	w.traffic = func() (bool, bool) { return false, true }
+	w.traffic = downOnly
 	udp, tcp := throttle(udpLine(40*time.Millisecond)), throttle(tcpLine(41*time.Millisecond))
 	w.open(udp)
 	w.open(tcp)
@@ -185,15 +190,7 @@ func TestTwoPathsThroughOneBottleneckDoNotAlternate(t *testing.T) {
 
 // A queue may be so long that its path passes for dead before its load is known.
 func TestAPathThatFallsSilentBehindAQueueIsRememberedAsNarrow(t *testing.T) {
-	w, _, _ := onRelay(t, false)
-	near, far := throttle(relayLine(40*time.Millisecond)), relayLine(100*time.Millisecond)
-	w.o.relays = []relayWay{
-		{path: near, seed: true, reaches: true, rtt: near.rtt},
-		{path: far, seed: true, reaches: true, rtt: far.rtt},
-	}
-	w.traffic = func() (bool, bool) { return false, true }
-	w.flow(40_000)
-	w.run(30 * time.Second)
+	w, near, far := nearAndFar(t)
 	w.flow(140_000)
 	for waits := false; !waits; _, waits = w.m.loading.gauge.Waits() {
 		if w.run(100 * time.Millisecond); w.m.path != near {

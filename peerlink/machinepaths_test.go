@@ -32,7 +32,7 @@ func onRelay(t *testing.T, follower bool) (*world, *line, *session) {
 	}
 	w := newWorld(b)
 	relay := relayLine(80 * time.Millisecond)
-	b.o.relays = []relayWay{{path: relay, seed: true, reaches: true, rtt: 80 * time.Millisecond}}
+	b.o.relays = []relayWay{relay.offered()}
 	var s *session
 	w.take(func() { s = b.session(relay, false); b.m.adopt(b.now, s) })
 	w.run(2 * time.Second)
@@ -44,8 +44,12 @@ func onRelay(t *testing.T, follower bool) (*world, *line, *session) {
 
 func (w *world) open(l *line) { w.take(func() { w.m.opened(w.now, l, l.rtt) }) }
 
-func both200(w *world) func() (bool, bool) {
-	return func() (bool, bool) { return true, true }
+// openBoth opens paths over UDP and fake TCP with these round trips, in this order.
+func (w *world) openBoth(overUDP, overTCP time.Duration) (udp, tcp *line) {
+	udp, tcp = udpLine(overUDP), tcpLine(overTCP)
+	w.open(udp)
+	w.open(tcp)
+	return udp, tcp
 }
 
 func TestALinkMovesUpAtOnceAndBackWithinASecondWithoutLosingAnything(t *testing.T) {
@@ -91,10 +95,8 @@ func TestALinkMovesUpAtOnceAndBackWithinASecondWithoutLosingAnything(t *testing.
 func TestPathsThatDieTogetherCostNoMoreThanOne(t *testing.T) {
 	for _, follower := range []bool{false, true} {
 		w, relay, _ := onRelay(t, follower)
-		w.traffic = both200(w)
-		udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
-		w.open(udp)
-		w.open(tcp)
+		w.traffic = bothWays
+		udp, tcp := w.openBoth(50*time.Millisecond, 50*time.Millisecond)
 		w.run(20 * time.Second)
 		if w.m.path != udp || w.m.ready(tcp) == nil {
 			t.Fatal("UDP is not in use with fake TCP beside it")
@@ -115,10 +117,8 @@ func TestPathsThatDieTogetherCostNoMoreThanOne(t *testing.T) {
 
 func TestOfTwoDirectPathsTheOneThatLivesIsTakenBeforeARelay(t *testing.T) {
 	w, _, _ := onRelay(t, false)
-	w.traffic = both200(w)
-	udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
-	w.open(udp)
-	w.open(tcp)
+	w.traffic = bothWays
+	udp, tcp := w.openBoth(50*time.Millisecond, 50*time.Millisecond)
 	w.run(20 * time.Second)
 	udp.silent = true
 	died, before := w.now, len(w.moves)
@@ -130,10 +130,8 @@ func TestOfTwoDirectPathsTheOneThatLivesIsTakenBeforeARelay(t *testing.T) {
 
 func TestStragglersOfTheOldPathDoNotCallALinkBack(t *testing.T) {
 	w, _, s := onRelay(t, true)
-	w.traffic = both200(w)
-	udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
-	w.open(udp)
-	w.open(tcp)
+	w.traffic = bothWays
+	udp, tcp := w.openBoth(50*time.Millisecond, 50*time.Millisecond)
 	w.run(20 * time.Second)
 	before := len(w.moves)
 	w.take(func() { w.m.touch(w.now, s.in, tcp) })
@@ -156,10 +154,8 @@ func TestStragglersOfTheOldPathDoNotCallALinkBack(t *testing.T) {
 
 func TestWhatWentAgainOnAPathThatIsDeadTooGoesOnceMore(t *testing.T) {
 	w, _, _ := onRelay(t, false)
-	w.traffic = both200(w)
-	udp, tcp := udpLine(50*time.Millisecond), tcpLine(50*time.Millisecond)
-	w.open(udp)
-	w.open(tcp)
+	w.traffic = bothWays
+	udp, tcp := w.openBoth(50*time.Millisecond, 50*time.Millisecond)
 	w.run(20 * time.Second)
 	w.o.relays = nil
 	udp.silent, tcp.silent = true, true
@@ -196,7 +192,7 @@ func TestLossIsNoDeath(t *testing.T) {
 
 func TestAPathThatDiesAgainAndAgainMustProveItselfLonger(t *testing.T) {
 	w, relay, _ := onRelay(t, false)
-	w.traffic = both200(w)
+	w.traffic = bothWays
 	direct := udpLine(50 * time.Millisecond)
 	w.open(direct)
 	var took []time.Duration
@@ -221,10 +217,8 @@ func TestAPathThatDiesAgainAndAgainMustProveItselfLonger(t *testing.T) {
 
 func TestTheDeathOfTheDirectPathLeadsToTheOtherOneFirst(t *testing.T) {
 	w, _, s := onRelay(t, true)
-	w.traffic = both200(w)
-	udp, tcp := udpLine(50*time.Millisecond), tcpLine(90*time.Millisecond)
-	w.open(udp)
-	w.open(tcp)
+	w.traffic = bothWays
+	udp, tcp := w.openBoth(50*time.Millisecond, 90*time.Millisecond)
 	w.run(10 * time.Second)
 	udp.dead = true // the transport says so
 	w.run(tickBusy)
@@ -244,7 +238,7 @@ func TestAPeerThatLeftADirectPathIsFollowedIfItIsDead(t *testing.T) {
 		w, relay, s := onRelay(t, false)
 		direct := udpLine(50 * time.Millisecond)
 		w.open(direct)
-		w.traffic = both200(w)
+		w.traffic = bothWays
 		w.run(10 * time.Second)
 		direct.silent = dead
 		w.take(func() { w.m.touch(w.now, s.in, relay) })
@@ -259,7 +253,7 @@ func TestAPeerThatLeftADirectPathIsFollowedIfItIsDead(t *testing.T) {
 
 func TestAPeerThatIsGoneIsTriedWithNewKeysOnTheOtherPath(t *testing.T) {
 	w, relay, _ := onRelay(t, false)
-	w.traffic = both200(w)
+	w.traffic = bothWays
 	direct := udpLine(50 * time.Millisecond)
 	w.open(direct)
 	w.run(10 * time.Second)
@@ -276,10 +270,8 @@ func TestAPeerThatIsGoneIsTriedWithNewKeysOnTheOtherPath(t *testing.T) {
 
 func TestWhatArrivesOnAnotherPathDoesNotMakeADeadOneLive(t *testing.T) {
 	w, relay, s := onRelay(t, false)
-	udp, tcp := udpLine(50*time.Millisecond), tcpLine(60*time.Millisecond)
-	w.open(udp)
-	w.open(tcp)
-	w.traffic = both200(w)
+	udp, tcp := w.openBoth(50*time.Millisecond, 60*time.Millisecond)
+	w.traffic = bothWays
 	w.run(10 * time.Second)
 	// Both die at once; the peer goes to the relay and talks there, and our answers
 	// to its questions arrive, as its reports say.

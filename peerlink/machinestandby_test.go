@@ -12,10 +12,8 @@ import (
 func TestTheBetterOfTwoDirectPathsIsUsedAndTheOtherKeptWarm(t *testing.T) {
 	for _, follower := range []bool{false, true} {
 		w, _, s := onRelay(t, follower)
-		w.traffic = both200(w)
-		udp, tcp := udpLine(50*time.Millisecond), tcpLine(55*time.Millisecond)
-		w.open(udp)
-		w.open(tcp)
+		w.traffic = bothWays
+		udp, tcp := w.openBoth(50*time.Millisecond, 55*time.Millisecond)
 		w.run(30 * time.Second)
 		if w.m.path != udp || w.m.ready(tcp) == nil || !w.m.keeps(tcp) {
 			t.Fatal("the first of two that are alike is not kept, or the second is not warm")
@@ -62,9 +60,7 @@ func TestTheLocalNetworkIsTakenAtOnce(t *testing.T) {
 func TestAnIdleStandbyCostsAQuestionEvery25Seconds(t *testing.T) {
 	for _, follower := range []bool{false, true} {
 		w, _, _ := onRelay(t, follower)
-		udp, tcp := udpLine(50*time.Millisecond), tcpLine(55*time.Millisecond)
-		w.open(udp)
-		w.open(tcp)
+		_, tcp := w.openBoth(50*time.Millisecond, 55*time.Millisecond)
 		w.run(time.Minute)
 		before := w.asked[tcp]
 		// The other side asks too, if it is the one that chooses.

@@ -10,7 +10,7 @@ import (
 func lossyOnly(t *testing.T, share float64) (*world, *line, *session) {
 	t.Helper()
 	w := newWorld(newBench(t))
-	w.traffic = func() (bool, bool) { return true, true }
+	w.traffic = bothWays
 	l := udpLine(40 * time.Millisecond)
 	var s *session
 	w.take(func() { s = w.session(l, false); w.m.adopt(w.now, s) })
@@ -76,13 +76,13 @@ func TestALossyPathOnWhichNothingArrivesAnyMoreIsGivenUpInFourSeconds(t *testing
 func TestWhatADeadRelaySwallowedGoesAgainWheneverThePeerIsFollowedToAnother(t *testing.T) {
 	for late := 300 * time.Millisecond; late <= 900*time.Millisecond; late += 30 * time.Millisecond {
 		w, relay, s := onRelay(t, true)
-		w.traffic = func() (bool, bool) { return true, true }
+		w.traffic = bothWays
 		w.run(20 * time.Second)
 		relay.silent = true
 		died, before := w.now, len(w.aways)
 		w.run(late)
 		other := relayLine(80 * time.Millisecond)
-		w.o.relays = append(w.o.relays, relayWay{path: other, seed: true, reaches: true, rtt: 80 * time.Millisecond})
+		w.o.relays = append(w.o.relays, other.offered())
 		w.rx = w.now
 		w.take(func() { w.m.touch(w.now, s.in, other) })
 		w.run(time.Second)

@@ -22,6 +22,9 @@ type line struct {
 
 func (l *line) Remote() netip.AddrPort { return l.remote }
 
+// offered is a way through l, a seed that reaches the peer.
+func (l *line) offered() relayWay { return relayWay{path: l, seed: true, reaches: true, rtt: l.rtt} }
+
 // world is a peer that answers a machine over lines, and traffic.
 type world struct {
 	*bench
@@ -54,6 +57,10 @@ func newWorld(b *bench) *world {
 		traffic: func() (bool, bool) { return false, false },
 	}
 }
+
+// Traffic of a world.
+func bothWays() (up, down bool) { return true, true }
+func downOnly() (up, down bool) { return false, true }
 
 func (w *world) passes(l *line) bool {
 	return l != nil && !l.silent && !l.dead && w.rng.Float64() >= l.loss
