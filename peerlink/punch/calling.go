@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
 
@@ -26,7 +27,7 @@ func (o *Opener) begin(now time.Time, try uint64, called bool) {
 			p := makePlan(o.own, o.peer, options{tcp: true, search: o.cfg.Search})
 			g.Hold4, g.Hold6 = g.Hold4 && len(p.cross[0]) > 0, g.Hold6 && len(p.cross[1]) > 0
 		}
-		g.Ask = g.Hold4 && o.own.NAT.Mapping != Direct
+		g.Ask = g.Hold4 && o.own.NAT.Mapping != message.Direct
 	}
 	if !g.Hold4 && !g.Hold6 && !g.Fresh {
 		o.gathered(now)

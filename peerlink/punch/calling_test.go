@@ -100,11 +100,11 @@ func TestWhatCallsDoNotTellOfANATIsNoChangedNetwork(t *testing.T) {
 			t.Fatal("a try in vain is still under way")
 		}
 		next, look := n.o.next, n.look
-		for _, change := range []func(*NAT){func(nat *NAT) { nat.Hairpin, nat.Open = true, true }, func(nat *NAT) { nat.Filtering = EndpointIndependent }} {
+		for _, change := range []func(*NAT){func(nat *NAT) { nat.Hairpin, nat.Open = true, true }, func(nat *NAT) { nat.Filtering = message.EndpointIndependent }} {
 			look.Local = n.local()
 			change(&look.Local.NAT)
 			n.step(look)
-			if told := look.Local.NAT.Filtering == EndpointIndependent; n.o.next.Before(next) != told {
+			if told := look.Local.NAT.Filtering == message.EndpointIndependent; n.o.next.Before(next) != told {
 				t.Errorf("told %v: the next try is in %v, it was in %v", told, n.o.next.Sub(w.now), next.Sub(w.now))
 			}
 		}

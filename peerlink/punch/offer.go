@@ -23,19 +23,10 @@ const MaxCandidates = 16
 // nothing is known, is taken for a Linux home router.
 type NAT = message.NAT
 
-// The dependences, from the friendliest to the strictest.
-const (
-	Unknown                 = message.Unknown
-	Direct                  = message.Direct
-	EndpointIndependent     = message.EndpointIndependent
-	AddressDependent        = message.AddressDependent
-	AddressAndPortDependent = message.AddressAndPortDependent
-)
-
 // lenient says whether a packet from a port that this node has never sent to gets
 // in, if the node has sent something to the address.
 func lenient(n NAT) bool {
-	return n.Filtering == EndpointIndependent || n.Filtering == AddressDependent
+	return n.Filtering == message.EndpointIndependent || n.Filtering == message.AddressDependent
 }
 
 // inWords says it for people.
@@ -45,9 +36,9 @@ func inWords(n NAT) string {
 		return "symmetric with random ports"
 	case n.Stepped():
 		return "symmetric with predictable ports"
-	case n.Mapping == Direct:
+	case n.Mapping == message.Direct:
 		return "no NAT"
-	case n.Mapping == EndpointIndependent:
+	case n.Mapping == message.EndpointIndependent:
 		return "cone"
 	}
 	return "unknown"
@@ -117,7 +108,7 @@ func (o Offer) of(kind message.CandidateKind, transport packet.Kind, v6 bool) (n
 // reachable says whether anybody can send to the node over IPv4, unasked.
 func (o Offer) reachable(transport packet.Kind) bool {
 	_, forwarded := o.of(message.PortMapped, transport, false)
-	return forwarded || o.NAT.Mapping == Direct && lenient(o.NAT)
+	return forwarded || o.NAT.Mapping == message.Direct && lenient(o.NAT)
 }
 
 // with returns the offer with what was learnt: another mapping of the UDP socket

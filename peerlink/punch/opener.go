@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/openbmx/lightweight-tunnel/actors/message"
 	"github.com/openbmx/lightweight-tunnel/actors/packet"
 )
 
@@ -196,7 +197,7 @@ func (o *Opener) mayBeside() bool {
 
 // surveyed says whether the own NAT is known, as far as it can be.
 func (o *Opener) surveyed() bool {
-	return o.local != nil && (o.local.NAT.Mapping != Unknown || !o.cfg.Search)
+	return o.local != nil && (o.local.NAT.Mapping != message.Unknown || !o.cfg.Search)
 }
 
 // ready says whether the own NAT need not be waited for any longer.

@@ -113,7 +113,7 @@ func (p *planner) mapped(c Candidate) {
 		p.give("a NAT is symmetric, and NAT detection is switched off here")
 		return
 	}
-	shy := peer.Mapping != Direct && !(peer.Filtering == EndpointIndependent)
+	shy := peer.Mapping != message.Direct && !(peer.Filtering == message.EndpointIndependent)
 	switch {
 	case peer.Stepped():
 		if own.Random() && !lenient(peer) && !open && !neighbours {
@@ -192,7 +192,7 @@ func (p *planner) near(a netip.Addr) bool {
 func mayShare(own, peer Offer) bool {
 	_, here := own.of(message.Mapped, packet.UDP, false)
 	_, there := peer.of(message.Mapped, packet.UDP, false)
-	return !(here && there) && own.NAT.Mapping != Direct && peer.NAT.Mapping != Direct
+	return !(here && there) && own.NAT.Mapping != message.Direct && peer.NAT.Mapping != message.Direct
 }
 
 // neighbours says whether both are behind the same NAT.

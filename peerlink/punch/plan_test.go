@@ -14,9 +14,9 @@ func TestTheBirthdaySearchIsForTheMappedPortWhateverElseIsOffered(t *testing.T) 
 	at := netip.MustParseAddrPort
 	host := func(a string) Candidate { return Candidate{Kind: message.Host, Transport: packet.UDP, Addr: at(a)} }
 	mapped := at("198.51.100.20:4000")
-	own := Offer{NAT: NAT{Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent},
+	own := Offer{NAT: NAT{Mapping: message.AddressAndPortDependent, Filtering: message.AddressAndPortDependent},
 		Candidates: []Candidate{host("192.168.1.10:4000"), host("[2001:db8:1::1]:4000")}}
-	peer := Offer{NAT: NAT{Mapping: EndpointIndependent, Filtering: AddressAndPortDependent}, Candidates: []Candidate{
+	peer := Offer{NAT: NAT{Mapping: message.EndpointIndependent, Filtering: message.AddressAndPortDependent}, Candidates: []Candidate{
 		{Kind: message.Mapped, Transport: packet.UDP, Addr: mapped}, host("192.168.2.10:4000"), host("[2001:db8:2::1]:4000"),
 	}}
 	p := makePlan(own, peer, options{udp: true, search: true})
@@ -84,7 +84,7 @@ func TestPortsAreForeseenFromTheNewestMapping(t *testing.T) {
 	mapped := func(a string) Candidate { return Candidate{Kind: message.Mapped, Transport: packet.UDP, Addr: at(a)} }
 	own := Offer{NAT: kinds["restricted"], Candidates: []Candidate{{Kind: message.Host, Transport: packet.UDP, Addr: at("192.168.1.10:4000")}}}
 	by := func(step int) NAT {
-		return NAT{Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Step: step}
+		return NAT{Mapping: message.AddressAndPortDependent, Filtering: message.AddressAndPortDependent, Step: step}
 	}
 	for name, c := range map[string]struct {
 		seen []string // oldest first

@@ -97,7 +97,7 @@ func newBox(kind NAT, public string, seed uint64) *box {
 }
 
 func (b *box) outward(src, dst netip.AddrPort) netip.AddrPort {
-	if b.kind.Mapping == Direct {
+	if b.kind.Mapping == message.Direct {
 		b.note(src.Port(), dst, src)
 		return src
 	}
@@ -137,9 +137,9 @@ func (b *box) inward(src netip.AddrPort, port uint16) (netip.AddrPort, bool) {
 	inside, ok := b.in[port]
 	if ok {
 		switch b.kind.Filtering {
-		case EndpointIndependent:
+		case message.EndpointIndependent:
 			return inside, true
-		case AddressDependent:
+		case message.AddressDependent:
 			for to := range b.sent[port] {
 				if to.Addr() == src.Addr() {
 					return inside, true
@@ -331,7 +331,7 @@ func (n *node) send(local, remote netip.AddrPort, hops uint8, arrived func(far *
 	deliver := func(dst, src netip.AddrPort) {
 		w.after(w.direct, func() { arrived(far, far.path(dst, src)) })
 	}
-	if remote.Addr() == far.host && (far.nat.kind.Mapping == Direct && n.nat.kind.Mapping == Direct || n.nat == far.nat) {
+	if remote.Addr() == far.host && (far.nat.kind.Mapping == message.Direct && n.nat.kind.Mapping == message.Direct || n.nat == far.nat) {
 		deliver(remote, local)
 		return
 	}
@@ -352,13 +352,13 @@ func (n *node) send(local, remote netip.AddrPort, hops uint8, arrived func(far *
 
 // The kinds of NAT.
 var kinds = map[string]NAT{
-	"none":            {Mapping: Direct, Filtering: EndpointIndependent},
-	"full cone":       {Mapping: EndpointIndependent, Filtering: EndpointIndependent},
-	"restricted":      {Mapping: EndpointIndependent, Filtering: AddressDependent},
-	"port-restricted": {Mapping: EndpointIndependent, Filtering: AddressAndPortDependent},
-	"firewall":        {Mapping: Direct, Filtering: AddressAndPortDependent},
-	"step":            {Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent, Step: 2},
-	"random":          {Mapping: AddressAndPortDependent, Filtering: AddressAndPortDependent},
+	"none":            {Mapping: message.Direct, Filtering: message.EndpointIndependent},
+	"full cone":       {Mapping: message.EndpointIndependent, Filtering: message.EndpointIndependent},
+	"restricted":      {Mapping: message.EndpointIndependent, Filtering: message.AddressDependent},
+	"port-restricted": {Mapping: message.EndpointIndependent, Filtering: message.AddressAndPortDependent},
+	"firewall":        {Mapping: message.Direct, Filtering: message.AddressAndPortDependent},
+	"step":            {Mapping: message.AddressAndPortDependent, Filtering: message.AddressAndPortDependent, Step: 2},
+	"random":          {Mapping: message.AddressAndPortDependent, Filtering: message.AddressAndPortDependent},
 }
 
 func newWorld(t testing.TB, a, b NAT, seed uint64, tcp bool) *world {
@@ -374,7 +374,7 @@ func newWorld(t testing.TB, a, b NAT, seed uint64, tcp bool) *world {
 			nat: newBox(kind, public, seed*2+uint64(i)), paths: map[[2]netip.AddrPort]*simPath{},
 			effects: map[string]int{}, tcp: tcp,
 		}
-		if kind.Mapping == Direct {
+		if kind.Mapping == message.Direct {
 			n.host = netip.MustParseAddr(public)
 		}
 		n.o = New(Config{Chooses: i == 0, UDP: true, TCP: tcp, Search: true, Rand: rand.New(rand.NewPCG(seed, uint64(10+i)))})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/openbmx/lightweight-tunnel/actors/message"
 )
 
 // Why says in words, with numbers, why there is no direct path to the peer.
@@ -66,7 +68,7 @@ func (o *Opener) unanswered() string {
 // kinds are the NATs of both sides, in parentheses behind a reason.
 func (o *Opener) kinds() string {
 	here := inWords(o.own.NAT)
-	if o.own.NAT.Mapping == Unknown && !o.cfg.Search {
+	if o.own.NAT.Mapping == message.Unknown && !o.cfg.Search {
 		here = "not looked at, -nat-detection=false"
 	}
 	return fmt.Sprintf(" (NAT here: %s, there: %s)", here, inWords(o.peer.NAT))

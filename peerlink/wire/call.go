@@ -183,13 +183,13 @@ func parseCall(b []byte) (Call, error) {
 		return Call{}, fmt.Errorf("%w: call of %d bytes", ErrFrame, len(b))
 	}
 	c := Call{Try: binary.BigEndian.Uint64(b), Delay: time.Duration(binary.BigEndian.Uint16(b[8:])) * time.Millisecond}
-	c.Offer.NAT = punch.NAT{
+	c.Offer.NAT = message.NAT{
 		Mapping: message.Dependence(b[10]), Filtering: message.Dependence(b[11]), Preserves: b[12]&flagPreserves != 0,
 		Step: int(int16(binary.BigEndian.Uint16(b[13:]))),
 	}
 	n := int(b[15])
 	if n > punch.MaxCandidates || c.Delay > maxDelay ||
-		c.Offer.NAT.Mapping > punch.AddressAndPortDependent || c.Offer.NAT.Filtering > punch.AddressAndPortDependent {
+		c.Offer.NAT.Mapping > message.AddressAndPortDependent || c.Offer.NAT.Filtering > message.AddressAndPortDependent {
 		return Call{}, fmt.Errorf("%w: call is out of bounds", ErrFrame)
 	}
 	b = b[callLen:]

@@ -207,14 +207,14 @@ var someFrames = []Frame{
 	Ping{ID: 1, Time: -2, Received: 3, Highest: 4}, Pong{ID: 5, Time: 6, Received: 7, Highest: 8},
 	Close{Reason: "bye"}, Refused{Code: RefusedByRoster, Time: 99, Reason: "address taken"},
 	Call{Try: 1, Delay: 40 * time.Millisecond, Offer: someOffer},
-	CallAnswer{Code: CallNotNow, Call: Call{Try: 2, Offer: punch.Offer{NAT: punch.NAT{Mapping: punch.EndpointIndependent, Preserves: true}}}},
+	CallAnswer{Code: CallNotNow, Call: Call{Try: 2, Offer: punch.Offer{NAT: message.NAT{Mapping: message.EndpointIndependent, Preserves: true}}}},
 	Probe{Try: 3, Seq: 4},
 	Probed{Probe: Probe{Try: 5, Seq: 6}, Seen: netip.MustParseAddrPort("192.0.2.7:258")},
 	Probed{Probe: Probe{Try: 5, Seq: 7}, Seen: netip.MustParseAddrPort("[2001:db8::1]:65535")}, Probed{Probe: Probe{Try: 8, Seq: 9}},
 }
 
 var someOffer = punch.Offer{
-	NAT: punch.NAT{Mapping: punch.AddressAndPortDependent, Filtering: punch.AddressDependent, Step: -2},
+	NAT: message.NAT{Mapping: message.AddressAndPortDependent, Filtering: message.AddressDependent, Step: -2},
 	Candidates: []punch.Candidate{
 		{Kind: message.Host, Transport: packet.UDP, Addr: netip.MustParseAddrPort("10.0.0.1:4660")},
 		{Kind: punch.Held, Transport: packet.RawTCP, Addr: netip.MustParseAddrPort("[fd00::1]:1")},
